@@ -1,0 +1,41 @@
+//! Memory of the warpdrive dataplane: pages, DMA addresses, packet buffers. It knows nothing of devices.
+//!
+//! ```
+//! use warpdrive_mempool::{Domain, DmaMode, Mempool, PoolConfig};
+//!
+//! # fn main() -> Result<(), warpdrive_mempool::MemError> {
+//! let domain = Domain::new(DmaMode::Sva);
+//! let pool = Mempool::new(&PoolConfig { buffers: 64, ..PoolConfig::default() }, &domain)?;
+//! let mut packet = pool.alloc().expect("64 are free");
+//! packet.extend_from_slice(b"payload").expect("it fits");
+//! packet.prepend(4).expect("there is headroom").copy_from_slice(b"hdr:");
+//! assert_eq!(packet.data(), b"hdr:payload");
+//! drop(packet);
+//! assert_eq!(pool.stats().in_use, 0);
+//! # Ok(())
+//! # }
+//! ```
+
+mod addr;
+mod burst;
+mod domain;
+mod error;
+mod lent;
+mod packet;
+mod page;
+mod pool;
+mod region;
+mod slot;
+mod smm;
+
+pub use addr::{DmaMode, Iova, Pa, Va};
+pub use burst::{BURST, Burst};
+pub use domain::{Access, DmaSlice, Domain, DomainView};
+pub use error::{Fault, MemError};
+pub use lent::Lent;
+pub use packet::{NoRoom, Packet, SharedPacket};
+pub use page::{Mapping, PageChoice, PageSize, Sharing};
+pub use pool::{MAX_BUFFERS, Mempool, PoolConfig, PoolStats};
+pub use region::{Region, Run};
+pub use slot::{MAX_WORKER_SLOTS, WorkerSlot};
+pub use smm::{Smm, SmmError};

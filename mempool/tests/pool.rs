@@ -1,0 +1,277 @@
+//! Behaviour of pools, packets and bursts as their users see it.
+
+use std::sync::Arc;
+use std::thread;
+
+use warpdrive_mempool::*;
+
+fn pool(buffers: usize) -> Mempool {
+    let config =
+        PoolConfig { buffers, pages: PageChoice::Exactly(PageSize::Size4K), ..PoolConfig::default() };
+    Mempool::new(&config, &Domain::new(DmaMode::Sva)).unwrap()
+}
+
+#[test]
+fn exhaustion_is_counted_and_everything_comes_back() {
+    for worker in [false, true] {
+        let pool = pool(100);
+        let _slot = worker.then(|| WorkerSlot::claim().unwrap());
+        let mut held = Vec::new();
+        while let Some(p) = pool.alloc() {
+            held.push(p);
+        }
+        assert_eq!(held.len(), 100, "every buffer can be had (worker: {worker})");
+        let stats = pool.stats();
+        assert_eq!((stats.in_use, stats.peak, stats.failures), (100, 100, 1));
+        let mut vas: Vec<_> = held.iter().map(|p| p.va().0).collect();
+        vas.sort_unstable();
+        assert!(vas.windows(2).all(|w| w[1] - w[0] >= 2048), "no buffer was given twice");
+        drop(held);
+        assert_eq!(pool.stats().in_use, 0);
+        assert_eq!(pool.stats().peak, 100);
+    }
+}
+
+#[test]
+fn bursts_of_any_size_keep_order_and_lose_nothing() {
+    let pool = pool(300);
+    let _slot = WorkerSlot::claim().unwrap();
+    let mut parked: Vec<Burst> = Vec::new();
+    for n in [1, 64, 7, 32, 64, 64, 13] {
+        let mut burst = Burst::new();
+        assert_eq!(pool.alloc_burst(&mut burst, n), n);
+        for (i, p) in burst.iter_mut().enumerate() {
+            p.extend_from_slice(&[i as u8]).unwrap();
+        }
+        parked.push(burst);
+    }
+    assert_eq!(pool.stats().in_use, 245);
+    for burst in &mut parked {
+        let order: Vec<u8> = burst.iter().map(|p| p.data()[0]).collect();
+        assert_eq!(order, (0..burst.len() as u8).collect::<Vec<_>>());
+        let mut half = Burst::new();
+        let n = burst.len() / 2;
+        assert_eq!(burst.move_front(n, &mut half), n);
+        assert!(half.iter().zip(0..).all(|(p, i)| p.data()[0] == i));
+        assert!(burst.iter().zip(n as u8..).all(|(p, i)| p.data()[0] == i));
+        let mut seen = Vec::new();
+        half.take_front(3, |p| seen.push(p.data()[0]));
+        assert_eq!(seen, (0..n.min(3) as u8).collect::<Vec<_>>());
+        burst.retain_or(|p| p.data()[0].is_multiple_of(2), drop);
+        assert!(burst.iter().all(|p| p.data()[0].is_multiple_of(2)));
+    }
+    drop(parked);
+    assert_eq!(pool.stats().in_use, 0);
+}
+
+#[test]
+fn a_full_burst_gives_the_packet_back() {
+    let pool = pool(65);
+    let mut burst = Burst::new();
+    assert_eq!(pool.alloc_burst(&mut burst, 65), 64);
+    let extra = pool.alloc().unwrap();
+    assert!(burst.push(extra).is_err());
+    let mut other = Burst::new();
+    assert_eq!(burst.move_front(64, &mut other), 64);
+    assert!(burst.pop().is_none());
+    drop(other);
+    assert_eq!(pool.stats().in_use, 0);
+}
+
+#[test]
+fn a_burst_of_mixed_pools_and_chains_goes_back_to_each_pool() {
+    let (a, b) = (pool(64), pool(64));
+    let _slot = WorkerSlot::claim().unwrap();
+    let mut burst = Burst::new();
+    for i in 0..20 {
+        let mut p = if i % 3 == 0 { a.alloc() } else { b.alloc() }.unwrap();
+        if i % 4 == 0 {
+            p.chain(a.alloc().unwrap());
+            p.chain(b.alloc().unwrap());
+            assert_eq!(p.segments().count(), 3);
+        }
+        burst.push(p).unwrap();
+    }
+    assert_eq!(a.stats().in_use + b.stats().in_use, 30);
+    burst.clear();
+    assert_eq!((a.stats().in_use, b.stats().in_use), (0, 0));
+}
+
+#[test]
+fn a_long_chain_is_freed_without_recursion() {
+    let pool = pool(60_000);
+    let mut head = pool.alloc().unwrap();
+    for _ in 1..60_000 {
+        let mut p = pool.alloc().unwrap();
+        p.chain(head);
+        head = p;
+    }
+    assert_eq!(pool.stats().in_use, 60_000);
+    drop(head);
+    assert_eq!(pool.stats().in_use, 0);
+}
+
+#[test]
+fn headroom_tailroom_and_data_are_consistent() {
+    let pool = pool(8);
+    let mut p = pool.alloc().unwrap();
+    assert_eq!((p.headroom(), p.len()), (128, 0));
+    let capacity = p.tailroom();
+    assert_eq!(capacity, pool.data_capacity());
+    p.extend_from_slice(b"abc").unwrap();
+    let iova = p.iova();
+    p.prepend(2).unwrap().copy_from_slice(b"xy");
+    assert_eq!(p.iova().0 + 2, iova.0);
+    p.trim_back(1).unwrap();
+    p.trim_front(1).unwrap();
+    assert_eq!(p.data(), b"yab");
+    assert_eq!(p.headroom() + p.len() + p.tailroom(), 128 + capacity);
+    assert_eq!(p.prepend(128).unwrap_err(), NoRoom { wanted: 128, available: 127 });
+    assert!(p.append(capacity).is_err());
+    assert!(p.trim_front(4).is_err() && p.trim_back(4).is_err());
+    assert!(p.set_window(usize::MAX, 2).is_err());
+    assert_eq!(p.data(), b"yab", "what fails changes nothing");
+    p.reset();
+    assert_eq!((p.headroom(), p.len()), (128, 0));
+}
+
+#[test]
+fn shared_packets_are_freed_by_the_last_holder_only() {
+    let pool = pool(8);
+    let mut p = pool.alloc().unwrap();
+    p.extend_from_slice(b"read only").unwrap();
+    let shared = p.into_shared();
+    let holders: Vec<_> = (0..4)
+        .map(|_| {
+            let mine = shared.clone();
+            thread::spawn(move || assert_eq!(mine.get().data(), b"read only"))
+        })
+        .collect();
+    let shared = shared.try_unique().map_or_else(|s| s, |p| p.into_shared());
+    for h in holders {
+        h.join().unwrap();
+    }
+    assert_eq!(pool.stats().in_use, 1);
+    let mut unique = shared.try_unique().map_err(|_| "others are gone").unwrap();
+    unique.data_mut()[0] = b'R';
+    drop(unique);
+    assert_eq!(pool.stats().in_use, 0);
+}
+
+#[test]
+fn packets_outlive_the_last_handle_of_their_pool() {
+    let mut p = pool(8).alloc().unwrap();
+    p.extend_from_slice(b"still here").unwrap();
+    assert_eq!(p.data(), b"still here");
+}
+
+#[test]
+fn buffers_move_between_workers_and_none_is_lost() {
+    let pool = pool(2000);
+    let ring = Arc::new(crossbeam::queue::ArrayQueue::<Packet>::new(256));
+    let producer = {
+        let (pool, ring) = (pool.clone(), Arc::clone(&ring));
+        thread::spawn(move || {
+            let _slot = WorkerSlot::claim().unwrap();
+            let mut sent = 0u32;
+            let mut burst = Burst::new();
+            while sent < 100_000 {
+                pool.alloc_burst(&mut burst, 17);
+                while let Some(mut p) = burst.pop() {
+                    p.extend_from_slice(&sent.to_le_bytes()).unwrap();
+                    sent += 1;
+                    while let Err(back) = ring.push(p) {
+                        p = back;
+                        thread::yield_now();
+                    }
+                }
+            }
+            pool.flush_local_cache();
+            sent
+        })
+    };
+    let consumer = {
+        let (pool, ring) = (pool.clone(), Arc::clone(&ring));
+        thread::spawn(move || {
+            let _slot = WorkerSlot::claim().unwrap();
+            let mut got = 0u32;
+            while got < 100_000 {
+                match ring.pop() {
+                    Some(p) => {
+                        assert_eq!(p.data(), got.to_le_bytes());
+                        got += 1;
+                    }
+                    None => thread::yield_now(),
+                }
+            }
+            pool.flush_local_cache();
+        })
+    };
+    let sent = producer.join().unwrap();
+    consumer.join().unwrap();
+    let left = std::iter::from_fn(|| ring.pop()).count() as u32;
+    assert_eq!(sent, 100_000 + left);
+    assert_eq!(pool.stats().in_use, 0);
+    let all: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+    assert_eq!(all.len(), 2000, "nothing is stranded in a cache");
+}
+
+#[test]
+fn lent_buffers_come_back_once_and_unknown_numbers_are_nothing() {
+    let (pool, other) = (pool(16), pool(16));
+    let mut lent = Lent::new(&pool);
+    let mut p = pool.alloc().unwrap();
+    p.extend_from_slice(b"umem").unwrap();
+    let va = p.va().0;
+    let index = lent.lend(p).unwrap();
+    assert_eq!(pool.region().mapping().va().0 + index * pool.buffer_size() + pool.headroom(), va);
+    assert!(lent.lend(other.alloc().unwrap()).is_err(), "a packet of another pool is refused");
+    assert!(lent.take_back((index + 1) % 16).is_none());
+    assert!(lent.take_back(usize::MAX).is_none());
+    assert_eq!(lent.take_back(index).unwrap().data(), b"umem");
+    assert!(lent.take_back(index).is_none());
+    assert_eq!((lent.count(), pool.stats().in_use), (0, 0));
+}
+
+#[test]
+fn impossible_geometry_is_refused_with_the_numbers() {
+    let domain = Domain::new(DmaMode::Sva);
+    for (config, word) in [
+        (PoolConfig { buffers: 0, ..PoolConfig::default() }, "buffers = 0"),
+        (PoolConfig { size: 100, ..PoolConfig::default() }, "size = 100"),
+        (PoolConfig { size: 1 << 20, ..PoolConfig::default() }, "size = 1048576"),
+        (PoolConfig { headroom: 2040, ..PoolConfig::default() }, "headroom = 2040"),
+    ] {
+        let e = Mempool::new(&config, &domain).unwrap_err().to_string();
+        assert!(e.contains(word), "{e}");
+    }
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_write_past_the_end_is_found_when_the_buffer_is_freed() {
+    let pool = pool(4);
+    let p = pool.alloc().unwrap();
+    let end = p.va().0 - p.headroom() + pool.buffer_size() - 1;
+    // SAFETY: the guard byte behind the packet's capacity, still inside the pool's mapping.
+    unsafe { std::ptr::with_exposed_provenance_mut::<u8>(end).write(0) };
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(p)));
+    assert!(caught.is_err());
+}
+
+#[test]
+fn without_an_iommu_the_addresses_are_physical_or_refused() {
+    let config =
+        PoolConfig { buffers: 64, pages: PageChoice::Exactly(PageSize::Size4K), ..PoolConfig::default() };
+    match Mempool::new(&config, &Domain::new(DmaMode::NoIommu)) {
+        Ok(pool) => {
+            let p = pool.alloc().unwrap();
+            assert_ne!(p.iova().0, p.va().0 as u64);
+            assert_eq!(p.iova().0 % 2048, 128);
+            let crossing = PoolConfig { size: 3072, buffers: 512, ..config };
+            let e = Mempool::new(&crossing, &Domain::new(DmaMode::NoIommu)).unwrap_err();
+            assert!(matches!(e, MemError::NotContiguous { size: 3072, .. }), "{e}");
+        }
+        Err(e) => assert!(matches!(e, MemError::PhysicalHidden), "{e}"),
+    }
+}
