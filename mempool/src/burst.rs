@@ -144,19 +144,12 @@ impl Burst {
         n
     }
 
-    /// Takes the first `n` packets (all, if fewer) one by one.
+    /// Takes the first `n` packets (all, if fewer) as an iterator. What it has not yielded when it is dropped is freed.
     #[inline]
-    pub fn take_front(&mut self, n: usize, mut each: impl FnMut(Packet)) -> usize {
+    pub fn drain_front(&mut self, n: usize) -> DrainFront<'_> {
         let n = n.min(self.len);
-        // If `each` panics, the burst is empty and the rest of it leaks: nothing is owned twice.
         let len = std::mem::take(&mut self.len);
-        for item in &self.items[..n] {
-            // SAFETY: initialised; read once, and cut off below.
-            each(unsafe { item.assume_init_read() });
-        }
-        self.len = len;
-        self.forget_front(n);
-        n
+        DrainFront { burst: self, at: 0, n, len }
     }
 
     /// Keeps the packets for which `keep` says true, in order, and hands the others to `out`.
@@ -202,6 +195,43 @@ impl Burst {
     #[inline]
     pub(crate) unsafe fn grow(&mut self, n: usize) {
         self.len += n;
+    }
+}
+
+/// The packets that [`Burst::drain_front`] takes.
+pub struct DrainFront<'a> {
+    /// Its `len` is 0 while we hold it: packets before `at` are gone, those from `at` to `len` are ours.
+    burst: &'a mut Burst,
+    at: usize,
+    n: usize,
+    len: usize,
+}
+
+impl Iterator for DrainFront<'_> {
+    type Item = Packet;
+
+    #[inline]
+    fn next(&mut self) -> Option<Packet> {
+        if self.at == self.n {
+            return None;
+        }
+        self.at += 1;
+        // SAFETY: initialised, and each place is read once.
+        Some(unsafe { self.burst.items[self.at - 1].assume_init_read() })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.n - self.at, Some(self.n - self.at))
+    }
+}
+
+impl Drop for DrainFront<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.by_ref().for_each(drop);
+        self.burst.len = self.len;
+        self.burst.forget_front(self.n);
     }
 }
 

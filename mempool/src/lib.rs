@@ -29,7 +29,7 @@ mod slot;
 mod smm;
 
 pub use addr::{DmaMode, Iova, Pa, Va};
-pub use burst::{BURST, Burst};
+pub use burst::{BURST, Burst, DrainFront};
 pub use domain::{Access, DmaSlice, Domain, DomainView};
 pub use error::{Fault, MemError};
 pub use lent::Lent;

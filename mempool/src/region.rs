@@ -178,6 +178,24 @@ mod tests {
     }
 
     #[test]
+    fn contiguity_ends_where_physical_pages_do_not_follow_each_other() {
+        let page = 4096;
+        let mapping =
+            Mapping::new(4 * page, PageChoice::Exactly(PageSize::Size4K), Sharing::Shared, None).unwrap();
+        let va = mapping.va().0;
+        // Pages 0 and 1 follow each other, 2 descends, 3 follows 2.
+        let frames = [8, 9, 5, 6].map(|f| Pa(f * page as u64));
+        let r = Region { mapping, mode: DmaMode::NoIommu, dma: DmaTable::PerPage(frames.into()) };
+        assert!(r.is_contiguous(Va(va), 2 * page));
+        assert!(!r.is_contiguous(Va(va), 2 * page + 1));
+        assert!(!r.is_contiguous(Va(va + 2 * page - 1), 2));
+        assert!(r.is_contiguous(Va(va + 2 * page), 2 * page));
+        assert!(!r.is_contiguous(Va(va + 4 * page - 1), 2), "the end of the region");
+        assert_eq!(r.runs().len(), 2);
+        assert_eq!(r.iova_of(Va(va + 2 * page + 7)), Some(Iova(5 * page as u64 + 7)));
+    }
+
+    #[test]
     fn physical_addresses_are_page_aligned_runs_or_a_clear_refusal() {
         match small(DmaMode::NoIommu) {
             Ok(r) => {

@@ -1,0 +1,84 @@
+//! Counters with one writer and any number of readers, without locks or locked instructions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+/// A number that one thread raises and others read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only one thread may do so: with two, counts are lost (which is not unsafe).
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Replaces the value: for gauges.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a port's queue counts. All packets and bytes of frames without the frame check sequence.
+#[derive(Debug, Default)]
+pub struct QueueCounters {
+    /// Packets received, or accepted for transmission and sent.
+    pub packets: Counter,
+    /// Their bytes.
+    pub bytes: Counter,
+    /// Packets lost because no buffer was free to receive into.
+    pub no_buffer: Counter,
+    /// Packets lost below the driver (a full kernel ring, as the kernel counts it).
+    pub missed: Counter,
+    /// Packets refused: too long for the link or the buffer, or malformed.
+    pub errors: Counter,
+    /// System calls made by the driver on this queue.
+    pub syscalls: Counter,
+}
+
+/// The counters of one queue, shared with observers, on cache lines of their own.
+pub type SharedCounters = Arc<CachePadded<QueueCounters>>;
+
+/// A copy of [`QueueCounters`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of QueueCounters")]
+pub struct QueueStats {
+    pub packets: u64,
+    pub bytes: u64,
+    pub no_buffer: u64,
+    pub missed: u64,
+    pub errors: u64,
+    pub syscalls: u64,
+}
+
+impl QueueCounters {
+    /// New counters, to be shared.
+    #[must_use]
+    pub fn shared() -> SharedCounters {
+        Arc::default()
+    }
+
+    /// The values now.
+    #[must_use]
+    pub fn snapshot(&self) -> QueueStats {
+        QueueStats {
+            packets: self.packets.get(),
+            bytes: self.bytes.get(),
+            no_buffer: self.no_buffer.get(),
+            missed: self.missed.get(),
+            errors: self.errors.get(),
+            syscalls: self.syscalls.get(),
+        }
+    }
+}
