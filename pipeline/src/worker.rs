@@ -1,0 +1,269 @@
+//! The poll loop of one core: the heart of the dataplane. Everything else prepares for it or reports on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rtrb::{Consumer, Producer};
+use warpdrive_mempool::{BURST, Burst, Mempool};
+use warpdrive_pmd::clock::{Clock, ticks};
+use warpdrive_pmd::idle::{Idle, IdlePolicy};
+
+use crate::stage::{Context, Stage};
+use crate::stats::{LONGEST_NS, PipelineLatency, SharedStage};
+
+/// Rounds between two looks at the control plane.
+const CONTROL_EVERY: u32 = 256;
+
+/// What one core does: its pipelines, and how it waits and stops.
+pub struct Worker {
+    /// The pipelines, each polled once a round.
+    pub pipelines: Vec<Pipeline>,
+    /// What to do in a round without work.
+    pub idle: IdlePolicy,
+    /// Set by the control plane: sources give no more, what is in flight is brought to its end.
+    pub stop: Arc<AtomicBool>,
+    /// How long that may take.
+    pub drain: Duration,
+    /// The pools whose caches are emptied at the end.
+    pub pools: Vec<Mempool>,
+    /// How latency histograms are handed to an observer while the worker runs.
+    pub mailbox: Mailbox,
+}
+
+/// Histograms change hands by exchange: an observer sends empty ones, the worker sends full ones back.
+pub struct Mailbox {
+    /// Empty sets, one histogram set for each pipeline of the worker.
+    pub empty: Consumer<Vec<PipelineLatency>>,
+    /// Full sets.
+    pub full: Producer<Vec<PipelineLatency>>,
+}
+
+/// What a worker leaves behind.
+#[derive(Debug, Default)]
+pub struct WorkerReport {
+    /// The histograms of each pipeline since the last exchange; empty when they were not wanted.
+    pub latency: Vec<PipelineLatency>,
+    /// Rounds of the loop.
+    pub rounds: u64,
+    /// Rounds that moved packets.
+    pub busy_rounds: u64,
+    /// Packets given up because draining took too long.
+    pub abandoned: usize,
+}
+
+impl Worker {
+    /// Polls until all sources are finished or the program stops, and everything in flight has come out.
+    #[must_use]
+    pub fn run(mut self) -> WorkerReport {
+        let mut report = WorkerReport::default();
+        let mut idle = Idle::new(self.idle);
+        let mut deadline: Option<u64> = None;
+        let mut until_control = CONTROL_EVERY;
+        loop {
+            let now = ticks();
+            let stopping = deadline.is_some();
+            let mut moved = 0;
+            for pipeline in &mut self.pipelines {
+                moved += pipeline.round(now, stopping);
+            }
+            report.rounds += 1;
+            until_control -= 1;
+            if moved > 0 {
+                report.busy_rounds += 1;
+                idle.busy();
+                if until_control > 0 {
+                    continue;
+                }
+            } else {
+                idle.wait();
+            }
+            until_control = CONTROL_EVERY;
+            self.publish();
+            if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
+                deadline = Some(now + Clock::get().ticks_of(self.drain));
+            }
+            if self.pipelines.iter().all(|p| p.is_done(stopping)) || deadline.is_some_and(|d| now > d) {
+                break;
+            }
+        }
+        self.finish(report)
+    }
+
+    /// Gauges for observers, and the exchange of histograms.
+    fn publish(&mut self) {
+        for pipeline in &self.pipelines {
+            pipeline.publish();
+        }
+        if let Ok(mut set) = self.mailbox.empty.pop() {
+            for (pipeline, fresh) in self.pipelines.iter_mut().zip(&mut set) {
+                if let Some(used) = &mut pipeline.latency {
+                    std::mem::swap(used, fresh);
+                }
+            }
+            // Room for it: the observer has one set, which it sends and gets back.
+            let _ = self.mailbox.full.push(set);
+        }
+    }
+
+    /// Gives up what could not be drained, releases every queue and returns every cached buffer.
+    fn finish(mut self, mut report: WorkerReport) -> WorkerReport {
+        for pipeline in &mut self.pipelines {
+            report.abandoned += pipeline.stages.iter_mut().map(|s| s.abandon()).sum::<usize>();
+            pipeline.publish();
+            report.latency.extend(pipeline.latency.take());
+        }
+        self.pipelines.clear();
+        self.pools.iter().for_each(Mempool::flush_local_cache);
+        report
+    }
+}
+
+/// A chain of stages. Packets move along it in bursts.
+pub struct Pipeline {
+    stages: Vec<Box<dyn Stage>>,
+    counters: Vec<SharedStage>,
+    /// Stages that are polled, last first: what is nearest the end makes room for what is behind it.
+    pollers: Vec<usize>,
+    maintained: Vec<usize>,
+    latency: Option<PipelineLatency>,
+    clock: Clock,
+}
+
+impl Pipeline {
+    /// Puts stages in a row. The first must be a source.
+    #[must_use]
+    pub fn new(mut stages: Vec<Box<dyn Stage>>, with_latency: bool) -> Self {
+        let counters: Vec<SharedStage> = stages.iter().map(|_| SharedStage::default()).collect();
+        for (stage, counters) in stages.iter_mut().zip(&counters) {
+            stage.attach(Arc::clone(counters));
+        }
+        let where_ = |f: fn(&dyn Stage) -> bool| -> Vec<usize> {
+            stages.iter().enumerate().filter(|(_, s)| f(s.as_ref())).map(|(i, _)| i).collect()
+        };
+        let mut pollers = where_(|s| s.polls());
+        pollers.reverse();
+        let maintained = where_(|s| s.needs_maintenance());
+        let latency = with_latency.then(|| PipelineLatency::new(stages.len()));
+        Self { stages, counters, pollers, maintained, latency, clock: Clock::get() }
+    }
+
+    /// The counters of each stage.
+    #[must_use]
+    pub fn counters(&self) -> &[SharedStage] {
+        &self.counters
+    }
+
+    /// One round: poll what gives packets, push them on as far as they go. Returns how many moved.
+    #[inline]
+    pub fn round(&mut self, now: u64, stopping: bool) -> usize {
+        let mut moved = 0;
+        let mut burst = Burst::new();
+        for p in 0..self.pollers.len() {
+            let i = self.pollers[p];
+            // Ports give nothing more when stopping; a merge goes on until those before it have ended.
+            if i == 0 && stopping && self.stages[0].kind() == "rx" {
+                continue;
+            }
+            let room = self.room_behind(i).min(BURST);
+            if room == 0 {
+                self.counters[i].stalls.add(1);
+                continue;
+            }
+            let latency = self.latency.as_mut().map(|l| &mut l.stages[i]);
+            let mut cx = Context { now, latency, stopping };
+            self.stages[i].poll(&mut burst, room, &mut cx);
+            let n = burst.len();
+            if n > 0 {
+                self.counters[i].packets_out.add(n as u64);
+                moved += n;
+                self.push(i + 1, &mut burst);
+            }
+        }
+        for m in 0..self.maintained.len() {
+            self.stages[self.maintained[m]].maintain();
+        }
+        moved
+    }
+
+    /// How many packets the stages behind `i` take, up to the next one that keeps them.
+    #[inline]
+    fn room_behind(&self, i: usize) -> usize {
+        let mut room = usize::MAX;
+        for stage in &self.stages[i + 1..] {
+            room = room.min(stage.room());
+            if stage.polls() {
+                break;
+            }
+        }
+        room
+    }
+
+    /// Sends a burst through the stages from `first` on, until one keeps it or it is used up.
+    #[inline]
+    fn push(&mut self, first: usize, burst: &mut Burst) {
+        let mut before = if self.latency.is_some() { ticks() } else { 0 };
+        for i in first..self.stages.len() {
+            let n = burst.len() as u64;
+            if n == 0 {
+                return;
+            }
+            let stage = &mut self.stages[i];
+            let counters = &self.counters[i];
+            counters.packets_in.add(n);
+            if stage.is_sink()
+                && let Some(latency) = &mut self.latency
+            {
+                record_end_to_end(latency, burst, before, self.clock);
+            }
+            let mut cx = Context { now: before, latency: None, stopping: false };
+            stage.process(burst, &mut cx);
+            if let Some(latency) = &mut self.latency
+                && !stage.polls()
+            {
+                let after = ticks();
+                latency.stages[i].saturating_record_n(self.clock.ns(after - before), n);
+                before = after;
+            }
+            if !stage.polls() {
+                counters.packets_out.add(burst.len() as u64);
+            }
+        }
+    }
+
+    /// Whether nothing is left to do: no packet will come and none is held.
+    fn is_done(&self, stopping: bool) -> bool {
+        let source = &self.stages[0];
+        (source.is_finished() || (stopping && source.kind() == "rx"))
+            && self.stages.iter().all(|s| s.held() == 0)
+    }
+
+    fn publish(&self) {
+        for (stage, counters) in self.stages.iter().zip(&self.counters) {
+            counters.held.set(stage.held() as u64);
+        }
+    }
+}
+
+/// Records from receive to now, once for each run of packets that were received together.
+#[inline]
+fn record_end_to_end(latency: &mut PipelineLatency, burst: &Burst, now: u64, clock: Clock) {
+    let mut packets = burst.iter();
+    let Some(first) = packets.next() else {
+        return;
+    };
+    let mut record = |timestamp: u64, n: u64| {
+        let ns = clock.ns(now.saturating_sub(timestamp)).min(LONGEST_NS);
+        latency.end_to_end.saturating_record_n(ns, n);
+    };
+    let (mut run, mut n) = (first.timestamp(), 1);
+    for packet in packets {
+        if packet.timestamp() == run {
+            n += 1;
+        } else {
+            record(run, n);
+            (run, n) = (packet.timestamp(), 1);
+        }
+    }
+    record(run, n);
+}
