@@ -1,2 +1,46 @@
-//! x
-fn main() {}
+//! `warpdrive`: the command. Data goes to standard output, words for people to standard error.
+//!
+//! Exit codes: 0 done, 1 it did not work, 2 wrong usage, 78 wrong configuration (EX_CONFIG of sysexits.h).
+
+mod cli;
+mod devices;
+mod run;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use warpdrive_pipeline::cores;
+
+/// Exit code of a wrong configuration.
+pub(crate) const EX_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    log_to_stderr(cli.log_level);
+    // Once, before any thread is pinned: a pinned thread would see its own cpu only.
+    let allowed = match cores::allowed() {
+        Ok(allowed) => allowed,
+        Err(e) => {
+            eprintln!("error: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match cli.command {
+        cli::Command::Run(args) => run::run(&args, &allowed),
+        cli::Command::Check(args) => run::check(&args, &allowed),
+        cli::Command::Devices { json } => devices::devices(json),
+        cli::Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut cli::Cli::command(), "warpdrive", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn log_to_stderr(level: cli::LogLevel) {
+    tracing_subscriber::fmt()
+        .with_max_level(level.filter())
+        .with_writer(std::io::stderr)
+        .with_ansi(show::colour(&std::io::stderr()))
+        .init();
+}

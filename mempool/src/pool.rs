@@ -46,6 +46,26 @@ pub struct PoolConfig {
     pub numa_node: Option<u32>,
 }
 
+impl PoolConfig {
+    /// Checks the numbers, as [`Mempool::new`] will.
+    ///
+    /// # Errors
+    /// [`MemError::BadGeometry`].
+    pub fn check(&self) -> Result<(), MemError> {
+        let wrong = |what: String| Err(MemError::BadGeometry { pool: self.name.clone(), what });
+        if self.buffers == 0 || self.buffers > MAX_BUFFERS {
+            return wrong(format!("buffers = {} must be 1 to {MAX_BUFFERS}", self.buffers));
+        }
+        if !(256..=65_472).contains(&self.size) || !self.size.is_multiple_of(64) {
+            return wrong(format!("size = {} must be 256 to 65472 and a multiple of 64", self.size));
+        }
+        if self.headroom.saturating_add(CANARY + 64) > self.size {
+            return wrong(format!("headroom = {} leaves less than 64 bytes of {}", self.headroom, self.size));
+        }
+        Ok(())
+    }
+}
+
 impl Default for PoolConfig {
     fn default() -> Self {
         Self {
@@ -142,7 +162,7 @@ impl Mempool {
     /// # Errors
     /// [`MemError`] when the numbers are impossible, pages are missing or DMA addresses are not to be had.
     pub fn new(config: &PoolConfig, domain: &Domain) -> Result<Self, MemError> {
-        check_geometry(config)?;
+        config.check()?;
         let bytes = config.buffers * config.size;
         let mapping = Mapping::new(bytes, config.pages, Sharing::Shared, config.numa_node)?;
         let region = Arc::new(Region::new(mapping, domain)?);
@@ -644,18 +664,4 @@ impl Inner {
         };
         assert!(intact, "mempool {:?}: something wrote past the end of a buffer", self.name);
     }
-}
-
-fn check_geometry(c: &PoolConfig) -> Result<(), MemError> {
-    let wrong = |what: String| Err(MemError::BadGeometry { pool: c.name.clone(), what });
-    if c.buffers == 0 || c.buffers > MAX_BUFFERS {
-        return wrong(format!("buffers = {} must be 1 to {MAX_BUFFERS}", c.buffers));
-    }
-    if !(256..=65_472).contains(&c.size) || !c.size.is_multiple_of(64) {
-        return wrong(format!("size = {} must be 256 to 65472 and a multiple of 64", c.size));
-    }
-    if c.headroom + CANARY + 64 > c.size {
-        return wrong(format!("headroom = {} leaves less than 64 bytes of {}", c.headroom, c.size));
-    }
-    Ok(())
 }

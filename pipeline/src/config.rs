@@ -274,7 +274,8 @@ pub enum StageTable {
 
 /// The keys that name a stage.
 pub const STAGES: &[&str] = &[
-    "rx", "tx", "rsa", "zip", "match", "mac-swap", "echo", "count", "drop", "tee", "handoff", "fanout", "merge",
+    "rx", "tx", "rsa", "zip", "match", "mac-swap", "echo", "count", "drop", "tee", "handoff", "fanout",
+    "merge",
 ];
 
 macro_rules! table {
@@ -537,11 +538,7 @@ impl Config {
             Ok(table) => reader.root(table, &mut config),
             Err(e) => reader.errors.push(from_toml(&e, 0..0)),
         }
-        if reader.errors.is_empty() {
-            Ok(config)
-        } else {
-            Err(config.error(reader.errors))
-        }
+        if reader.errors.is_empty() { Ok(config) } else { Err(config.error(reader.errors)) }
     }
 
     /// An error about this configuration.
@@ -582,7 +579,8 @@ impl Reader {
         match version {
             Some((1, _)) => {}
             Some((other, span)) => self.errors.push(
-                Diagnostic::new(span, format!("version {other} is not known")).help("this program reads version = 1"),
+                Diagnostic::new(span, format!("version {other} is not known"))
+                    .help("this program reads version = 1"),
             ),
             None if self.errors.is_empty() => {
                 self.errors.push(Diagnostic::new(0..0, "the version is missing").help("version = 1"));
@@ -603,14 +601,11 @@ impl Reader {
     }
 
     /// The tables of `[kind.NAME]`.
-    fn named<T>(
-        &mut self,
-        value: Value<'_>,
-        read: fn(&mut Self, Value<'_>) -> Option<T>,
-    ) -> Vec<Named<T>> {
+    fn named<T>(&mut self, value: Value<'_>, read: fn(&mut Self, Value<'_>) -> Option<T>) -> Vec<Named<T>> {
         let span = value.span();
         let DeValue::Table(table) = value.into_inner() else {
-            self.errors.push(Diagnostic::new(span, "here a table is expected").help("[port.NAME], for example"));
+            self.errors
+                .push(Diagnostic::new(span, "here a table is expected").help("[port.NAME], for example"));
             return Vec::new();
         };
         table
@@ -676,7 +671,8 @@ impl Reader {
         let span = value.span();
         let DeValue::Array(array) = value.into_inner() else {
             self.errors.push(
-                Diagnostic::new(span, "pipelines are an array of tables").help("write [[pipeline]] with two brackets"),
+                Diagnostic::new(span, "pipelines are an array of tables")
+                    .help("write [[pipeline]] with two brackets"),
             );
             return Vec::new();
         };
@@ -712,7 +708,8 @@ impl Reader {
         };
         let span = stages.span();
         let DeValue::Array(array) = stages.into_inner() else {
-            self.errors.push(Diagnostic::new(span, "stages are an array").help("stages = [ { rx = \"PORT\" }, … ]"));
+            self.errors
+                .push(Diagnostic::new(span, "stages are an array").help("stages = [ { rx = \"PORT\" }, … ]"));
             return None;
         };
         let stages = array.into_iter().filter_map(|stage| self.stage(stage)).collect();
@@ -726,7 +723,9 @@ impl Reader {
             let d = match first {
                 Some((at, key)) => Diagnostic::new(at, format!("{key:?} is not the name of a stage"))
                     .help(known_names(&key, "stages", STAGES.iter().copied())),
-                None => Diagnostic::new(span, "an empty stage").help(format!("stages: {}", STAGES.join(", "))),
+                None => {
+                    Diagnostic::new(span, "an empty stage").help(format!("stages: {}", STAGES.join(", ")))
+                }
             };
             self.errors.push(d);
             return None;

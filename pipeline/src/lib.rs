@@ -1,3 +1,15 @@
-//! The dataplane: which cores work, on what, and the loop each of them runs.
+//! The dataplane: TOML to a checked plan, a plan to pinned workers, and what they count.
+//!
+//! Read [`worker`] first: it is the poll loop, and everything else prepares for it or reports on it.
 
+pub mod config;
 pub mod cores;
+pub mod demo;
+pub mod diag;
+pub mod launch;
+pub mod plan;
+pub mod snapshot;
+pub mod stage;
+pub mod stats;
+pub mod wire;
+pub mod worker;

@@ -115,18 +115,62 @@ pub struct PipelinePlan {
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields of the tables in config.rs")]
 pub enum StagePlan {
-    Rx { port: usize, queue: u16, burst: usize },
-    Tx { port: usize, queue: u16, full: Full },
-    Rsa { device: usize, op: RsaOp, scheme: RsaScheme, key: String, depth: usize, full: Full, oversize: Otherwise, plain: Otherwise },
-    Zip { device: usize, op: ZipOp, format: ZipFormat, level: u8, depth: usize, full: Full, oversize: Otherwise, plain: Otherwise },
-    Match { rules: Rules, elsewhere: Option<usize> },
+    Rx {
+        port: usize,
+        queue: u16,
+        burst: usize,
+    },
+    Tx {
+        port: usize,
+        queue: u16,
+        full: Full,
+    },
+    Rsa {
+        device: usize,
+        op: RsaOp,
+        scheme: RsaScheme,
+        key: String,
+        depth: usize,
+        full: Full,
+        oversize: Otherwise,
+        plain: Otherwise,
+    },
+    Zip {
+        device: usize,
+        op: ZipOp,
+        format: ZipFormat,
+        level: u8,
+        depth: usize,
+        full: Full,
+        oversize: Otherwise,
+        plain: Otherwise,
+    },
+    Match {
+        rules: Rules,
+        elsewhere: Option<usize>,
+    },
     MacSwap,
-    Echo { address: Ipv4Addr, mac: Option<MacAddr>, others: Otherwise },
-    Count { name: String },
+    Echo {
+        address: Ipv4Addr,
+        mac: Option<MacAddr>,
+        others: Otherwise,
+    },
+    Count {
+        name: String,
+    },
     Drop,
-    Tee { port: usize, queue: u16 },
-    Handoff { to: Vec<usize>, slots: usize, full: Full },
-    Merge { burst: usize },
+    Tee {
+        port: usize,
+        queue: u16,
+    },
+    Handoff {
+        to: Vec<usize>,
+        slots: usize,
+        full: Full,
+    },
+    Merge {
+        burst: usize,
+    },
 }
 
 impl StagePlan {
@@ -255,16 +299,23 @@ impl Planner<'_> {
             .ports
             .iter()
             .map(|port| {
-                let pool = port.value.mempool.as_ref().map_or(0, |name| {
-                    self.resolve(name, "mempool", names.iter().copied()).unwrap_or(0)
-                });
+                let pool = port
+                    .value
+                    .mempool
+                    .as_ref()
+                    .map_or(0, |name| self.resolve(name, "mempool", names.iter().copied()).unwrap_or(0));
                 PortPlan { name: port.name.get_ref().clone(), config: port.value.driver.clone(), pool }
             })
             .collect()
     }
 
     /// The index of a name among `names`.
-    fn resolve<'n>(&mut self, name: &Name, what: &str, names: impl Iterator<Item = &'n str> + Clone) -> Option<usize> {
+    fn resolve<'n>(
+        &mut self,
+        name: &Name,
+        what: &str,
+        names: impl Iterator<Item = &'n str> + Clone,
+    ) -> Option<usize> {
         let found = names.clone().position(|n| n == name.get_ref());
         if found.is_none() {
             let written = name.get_ref();
@@ -307,20 +358,35 @@ impl Planner<'_> {
             return;
         };
         let (direction, name) = (if rx { "rx" } else { "tx" }, &self.config.ports[port].name);
-        let message = format!("{direction} queue {queue} of port {:?} belongs to pipeline {other:?} already", name.get_ref());
-        self.error(span, message, "a queue has one owner: take another queue, or join pipelines with handoff and merge");
+        let message = format!(
+            "{direction} queue {queue} of port {:?} belongs to pipeline {other:?} already",
+            name.get_ref()
+        );
+        self.error(
+            span,
+            message,
+            "a queue has one owner: take another queue, or join pipelines with handoff and merge",
+        );
     }
 
     fn pipelines(&mut self, ports: &[PortPlan]) -> Vec<PipelinePlan> {
         let config = self.config;
         if config.pipelines.is_empty() {
-            self.error(0..0, "there is no pipeline", "[[pipeline]] name = \"…\" stages = [ { rx = \"PORT\" }, { tx = \"PORT\" } ]");
+            self.error(
+                0..0,
+                "there is no pipeline",
+                "[[pipeline]] name = \"…\" stages = [ { rx = \"PORT\" }, { tx = \"PORT\" } ]",
+            );
         }
         let mut plans: Vec<PipelinePlan> = Vec::new();
         for table in &config.pipelines {
             let name = table.name.get_ref();
             if plans.iter().any(|p| p.name == *name) {
-                self.error(table.name.span(), format!("there are two pipelines {name:?}"), "give each a name of its own");
+                self.error(
+                    table.name.span(),
+                    format!("there are two pipelines {name:?}"),
+                    "give each a name of its own",
+                );
             }
             let stages: Vec<StagePlan> =
                 table.stages.iter().filter_map(|stage| self.stage(name, stage.get_ref())).collect();
@@ -386,7 +452,8 @@ impl Planner<'_> {
             }
             StageTable::Fanout(t) => {
                 let slots = self.slots(&t.slots);
-                let to: Vec<usize> = t.fanout.get_ref().iter().filter_map(|n| self.pipeline_named(n)).collect();
+                let to: Vec<usize> =
+                    t.fanout.get_ref().iter().filter_map(|n| self.pipeline_named(n)).collect();
                 if t.fanout.get_ref().is_empty() {
                     self.error(t.fanout.span(), "a fanout to nowhere", "name at least one pipeline");
                 }
@@ -403,10 +470,14 @@ impl Planner<'_> {
         let depth = self.depth(t.depth.as_ref());
         let (op, scheme) = (*t.op.get_ref(), *t.scheme.get_ref());
         if !matches!(op, RsaOp::Sign | RsaOp::Verify) {
-            self.error(t.op.span(), "a pipeline signs and verifies; it does not encrypt", "op = \"sign\" or \"verify\"");
+            self.error(
+                t.op.span(),
+                "a pipeline signs and verifies; it does not encrypt",
+                "op = \"sign\" or \"verify\"",
+            );
             return None;
         }
-        if !scheme.is_signature() {
+        if !scheme.is_for(op) {
             self.error(
                 t.scheme.span(),
                 format!("{:?} is a scheme for encryption", scheme.name()),
@@ -431,7 +502,11 @@ impl Planner<'_> {
         let depth = self.depth(t.depth.as_ref());
         let level = *t.level.get_ref();
         if level > MAX_LEVEL {
-            self.error(t.level.span(), format!("level {level} is too high"), format!("0 (stored) to {MAX_LEVEL} (smallest)"));
+            self.error(
+                t.level.span(),
+                format!("level {level} is too high"),
+                format!("0 (stored) to {MAX_LEVEL} (smallest)"),
+            );
         }
         let device = self.device(&t.zip, DeviceDriver::SoftZip)?;
         Some(StagePlan::Zip {
@@ -448,7 +523,11 @@ impl Planner<'_> {
 
     fn echo(&mut self, t: &EchoTable) -> Option<StagePlan> {
         let Ok(address) = t.echo.get_ref().parse::<Ipv4Addr>() else {
-            self.error(t.echo.span(), format!("{:?} is not an IPv4 address", t.echo.get_ref()), "for example \"192.0.2.1\"");
+            self.error(
+                t.echo.span(),
+                format!("{:?} is not an IPv4 address", t.echo.get_ref()),
+                "for example \"192.0.2.1\"",
+            );
             return None;
         };
         let mac = match &t.mac {
@@ -499,14 +578,26 @@ impl Planner<'_> {
         let name = table.name.get_ref();
         let last = stages.len().wrapping_sub(1);
         if stages.is_empty() {
-            self.error(table.name.span(), format!("pipeline {name:?} has no stages"), "at least a source and an end");
+            self.error(
+                table.name.span(),
+                format!("pipeline {name:?} has no stages"),
+                "at least a source and an end",
+            );
         }
         for (i, (stage, written)) in stages.iter().zip(&table.stages).enumerate() {
             let kind = stage.kind();
             if i == 0 && !stage.is_source() {
-                self.error(written.span(), format!("pipeline {name:?} begins with {kind}"), "the first stage is rx or merge");
+                self.error(
+                    written.span(),
+                    format!("pipeline {name:?} begins with {kind}"),
+                    "the first stage is rx or merge",
+                );
             } else if i > 0 && stage.is_source() {
-                self.error(written.span(), format!("{kind} in the middle of a pipeline"), "a source is the first stage of a pipeline");
+                self.error(
+                    written.span(),
+                    format!("{kind} in the middle of a pipeline"),
+                    "a source is the first stage of a pipeline",
+                );
             }
             if i < last && stage.is_end() {
                 self.error(
@@ -517,11 +608,19 @@ impl Planner<'_> {
                 break;
             }
             if i == last && i > 0 && !stage.is_end() {
-                self.error(written.span(), format!("pipeline {name:?} ends with {kind}"), "the last stage is tx, drop, handoff or fanout");
+                self.error(
+                    written.span(),
+                    format!("pipeline {name:?} ends with {kind}"),
+                    "the last stage is tx, drop, handoff or fanout",
+                );
             }
         }
         if stages.len() == 1 && !stages[0].is_end() {
-            self.error(table.name.span(), format!("pipeline {name:?} has no end"), "the last stage is tx, drop, handoff or fanout");
+            self.error(
+                table.name.span(),
+                format!("pipeline {name:?} has no end"),
+                "the last stage is tx, drop, handoff or fanout",
+            );
         }
     }
 
@@ -536,14 +635,20 @@ impl Planner<'_> {
                 if !matches!(target.stages.first(), Some(StagePlan::Merge { .. })) {
                     self.error(
                         config.pipelines[to].name.span(),
-                        format!("pipeline {:?} is given packets by {:?} but does not begin with a merge", target.name, plan.name),
+                        format!(
+                            "pipeline {:?} is given packets by {:?} but does not begin with a merge",
+                            target.name, plan.name
+                        ),
                         "its first stage: { merge = true }",
                     );
                 }
-                if reaches(pipelines, to, from, 0) {
+                if reaches(pipelines, to, from) {
                     self.error(
                         config.pipelines[from].name.span(),
-                        format!("packets of pipeline {:?} come back to it by way of {:?}", plan.name, target.name),
+                        format!(
+                            "packets of pipeline {:?} come back to it by way of {:?}",
+                            plan.name, target.name
+                        ),
                         "a circle never drains: end one of the pipelines with tx or drop",
                     );
                 }
@@ -594,7 +699,11 @@ impl Planner<'_> {
             self.check_lcore(lcore, choice.span());
             if let Some(other) = engine_of.insert(lcore, i) {
                 let other = config.devices[other].name.get_ref();
-                self.error(choice.span(), format!("core {lcore} is that of device {other:?} already"), "an engine's core is its own");
+                self.error(
+                    choice.span(),
+                    format!("core {lcore} is that of device {other:?} already"),
+                    "an engine's core is its own",
+                );
             }
         }
         for (table, plan) in config.pipelines.iter().zip(pipelines.iter_mut()) {
@@ -603,12 +712,20 @@ impl Planner<'_> {
             self.check_lcore(plan.lcore, core.span());
             if let Some(device) = engine_of.get(&plan.lcore) {
                 let device = config.devices[*device].name.get_ref();
-                self.error(core.span(), format!("core {} is that of device {device:?}", plan.lcore), "an engine's core is its own");
+                self.error(
+                    core.span(),
+                    format!("core {} is that of device {device:?}", plan.lcore),
+                    "an engine's core is its own",
+                );
             }
         }
         let taken: Vec<usize> = pipelines.iter().map(|p| p.lcore).filter(|l| *l != usize::MAX).collect();
-        let mut free: Vec<usize> =
-            self.lcores.iter().map(|(l, _)| l).filter(|l| !taken.contains(l) && !engine_of.contains_key(l)).collect();
+        let mut free: Vec<usize> = self
+            .lcores
+            .iter()
+            .map(|(l, _)| l)
+            .filter(|l| !taken.contains(l) && !engine_of.contains_key(l))
+            .collect();
         // Engines take cores from the end, but leave one for pipelines that have none yet.
         let unplaced = pipelines.iter().any(|p| p.lcore == usize::MAX);
         let mut wished = vec![false; config.devices.len()];
@@ -616,7 +733,9 @@ impl Planner<'_> {
             let Some(choice) = &device.value.core else { continue };
             if let EngineCoreChoice::Word(AutoWord::Auto) = choice.get_ref() {
                 wished[i] = true;
-                if free.len() > usize::from(unplaced) && let Some(lcore) = free.pop() {
+                if free.len() > usize::from(unplaced)
+                    && let Some(lcore) = free.pop()
+                {
                     engine_of.insert(lcore, i);
                 }
             }
@@ -641,7 +760,12 @@ impl Planner<'_> {
     }
 
     /// Gives pipelines without a core one: free ones in turn, else those of other pipelines.
-    fn place_pipelines(&mut self, pipelines: &mut [PipelinePlan], free: &[usize], engine_of: &BTreeMap<usize, usize>) {
+    fn place_pipelines(
+        &mut self,
+        pipelines: &mut [PipelinePlan],
+        free: &[usize],
+        engine_of: &BTreeMap<usize, usize>,
+    ) {
         let fallback: Vec<usize> =
             self.lcores.iter().map(|(l, _)| l).filter(|l| !engine_of.contains_key(l)).collect();
         let choices = if free.is_empty() { &fallback[..] } else { free };
@@ -653,8 +777,11 @@ impl Planner<'_> {
             match choices.get(next % choices.len().max(1)) {
                 Some(lcore) => plan.lcore = *lcore,
                 None => self.errors.push(
-                    Diagnostic::new(table.name.span(), format!("no core is left for pipeline {:?}", plan.name))
-                        .help("give fewer engines a core of their own, or more cores to the program"),
+                    Diagnostic::new(
+                        table.name.span(),
+                        format!("no core is left for pipeline {:?}", plan.name),
+                    )
+                    .help("give fewer engines a core of their own, or more cores to the program"),
                 ),
             }
             next += 1;
@@ -664,7 +791,11 @@ impl Planner<'_> {
     fn check_lcore(&mut self, lcore: usize, span: Range<usize>) {
         if self.lcores.get(lcore).is_none() {
             let lcores = self.lcores.to_string();
-            self.error(span, format!("core {lcore} is not one of the lcores in use"), format!("lcores: {lcores} (choose others with -c, -l, --lcores or eal.cores)"));
+            self.error(
+                span,
+                format!("core {lcore} is not one of the lcores in use"),
+                format!("lcores: {lcores} (choose others with -c, -l, --lcores or eal.cores)"),
+            );
         }
     }
 
@@ -701,7 +832,8 @@ impl Planner<'_> {
     /// Adds up, for each pool, what may be held at once.
     fn arithmetic(&mut self, plan: &mut Plan) {
         for (index, port) in plan.ports.iter().enumerate() {
-            let queues = |owners: &BTreeMap<(usize, u16), String>| owners.keys().filter(|(p, _)| *p == index).count();
+            let queues =
+                |owners: &BTreeMap<(usize, u16), String>| owners.keys().filter(|(p, _)| *p == index).count();
             let (rx, tx) = (queues(&self.rx_owner), queues(&self.tx_owner));
             let held = rx * port.config.buffers_per_rx() + tx * port.config.buffers_per_tx();
             if held > 0 {
@@ -753,7 +885,9 @@ impl Planner<'_> {
                     pool.config.buffers,
                     list.join(", ")
                 );
-                self.errors.push(Diagnostic::new(span, message).help(format!("buffers = {}", sum.next_power_of_two())));
+                self.errors.push(
+                    Diagnostic::new(span, message).help(format!("buffers = {}", sum.next_power_of_two())),
+                );
             }
         }
     }
@@ -782,8 +916,17 @@ fn links_of(plan: &PipelinePlan) -> Vec<usize> {
     to
 }
 
-fn reaches(pipelines: &[PipelinePlan], from: usize, to: usize, depth: usize) -> bool {
-    from == to
-        || (depth < pipelines.len()
-            && links_of(&pipelines[from]).into_iter().any(|next| reaches(pipelines, next, to, depth + 1)))
+/// Whether packets of pipeline `from` can get to pipeline `to`.
+fn reaches(pipelines: &[PipelinePlan], from: usize, to: usize) -> bool {
+    let mut seen = vec![false; pipelines.len()];
+    let mut todo = vec![from];
+    while let Some(at) = todo.pop() {
+        if at == to {
+            return true;
+        }
+        if !std::mem::replace(&mut seen[at], true) {
+            todo.extend(links_of(&pipelines[at]));
+        }
+    }
+    false
 }

@@ -71,29 +71,29 @@ pub struct StageCounters {
     pub held: Counter,
     /// Rounds in which the stage kept what is before it waiting.
     pub stalls: Counter,
-    dropped: [Counter; REASONS.len()],
-    passed: [Counter; REASONS.len()],
+    drops: [Counter; REASONS.len()],
+    passes: [Counter; REASONS.len()],
 }
 
 impl StageCounters {
     /// Counts packets that end here.
-    pub fn drop(&self, reason: Reason, n: usize) {
-        self.dropped[reason as usize].add(n as u64);
+    pub fn dropped(&self, reason: Reason, n: usize) {
+        self.drops[reason as usize].add(n as u64);
     }
 
     /// Counts packets that go on untreated.
-    pub fn pass(&self, reason: Reason, n: usize) {
-        self.passed[reason as usize].add(n as u64);
+    pub fn passed(&self, reason: Reason, n: usize) {
+        self.passes[reason as usize].add(n as u64);
     }
 
     /// Packets dropped, by reason; those of zero are left out.
     pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> {
-        by_reason(&self.dropped)
+        by_reason(&self.drops)
     }
 
     /// Packets passed on untreated, by reason; those of zero are left out.
     pub fn passes(&self) -> impl Iterator<Item = (Reason, u64)> {
-        by_reason(&self.passed)
+        by_reason(&self.passes)
     }
 }
 

@@ -51,7 +51,7 @@ pub struct QueueCounters {
 pub type SharedCounters = Arc<CachePadded<QueueCounters>>;
 
 /// A copy of [`QueueCounters`] at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[expect(missing_docs, reason = "the fields of QueueCounters")]
 pub struct QueueStats {
     pub packets: u64,

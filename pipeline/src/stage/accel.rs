@@ -99,11 +99,11 @@ impl<O: Operation> AccelStage<O> {
             Prepared::Send(request) => self.requests.push(request),
             Prepared::Done(packet) => self.bypass.push_back(Bypass { after, packet }),
             Prepared::Pass(packet, reason) => {
-                self.counters.pass(reason, 1);
+                self.counters.passed(reason, 1);
                 self.bypass.push_back(Bypass { after, packet });
             }
             Prepared::Drop(packet, reason) => {
-                self.counters.drop(reason, 1);
+                self.counters.dropped(reason, 1);
                 drop(packet);
             }
         }
@@ -135,7 +135,7 @@ impl<O: Operation> Stage for AccelStage<O> {
         // The queue is as deep as the stage, so it took all; and with `hold` no more came than fitted.
         let lost = self.requests.drain(..).count() + burst.free_front(burst.len());
         if lost > 0 {
-            self.counters.drop(Reason::Full, lost);
+            self.counters.dropped(Reason::Full, lost);
         }
     }
 
@@ -163,10 +163,10 @@ impl<O: Operation> Stage for AccelStage<O> {
                     let _ = out.push(packet); // fits: below max
                 }
                 Finished::Pass(packet, reason) => {
-                    self.counters.pass(reason, 1);
+                    self.counters.passed(reason, 1);
                     let _ = out.push(packet); // fits: below max
                 }
-                Finished::Drop(reason) => self.counters.drop(reason, 1),
+                Finished::Drop(reason) => self.counters.dropped(reason, 1),
             }
         }
     }
@@ -187,7 +187,7 @@ impl<O: Operation> Stage for AccelStage<O> {
         let n = self.held();
         self.ready.clear();
         self.bypass.clear();
-        self.counters.drop(Reason::Undelivered, n);
+        self.counters.dropped(Reason::Undelivered, n);
         n
     }
 

@@ -61,7 +61,8 @@ pub struct Rules {
     dport: Option<RangeInclusive<u16>>,
 }
 
-const ETHERTYPES: &[(&str, u16)] = &[("ipv4", wire::ETH_IPV4), ("ipv6", wire::ETH_IPV6), ("arp", wire::ETH_ARP)];
+const ETHERTYPES: &[(&str, u16)] =
+    &[("ipv4", wire::ETH_IPV4), ("ipv6", wire::ETH_IPV6), ("arp", wire::ETH_ARP)];
 const PROTOCOLS: &[(&str, u8)] =
     &[("icmp", wire::IP_ICMP), ("tcp", wire::IP_TCP), ("udp", wire::IP_UDP), ("icmpv6", wire::IP_ICMPV6)];
 
@@ -126,8 +127,11 @@ fn named<T: Copy + TryFrom<u32>>(
             let read = names.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
             if read.is_none() {
                 errors.push(
-                    Diagnostic::new(value.span(), format!("{name:?} is not known here"))
-                        .help(known_names(name, what, names.iter().map(|(n, _)| *n))),
+                    Diagnostic::new(value.span(), format!("{name:?} is not known here")).help(known_names(
+                        name,
+                        what,
+                        names.iter().map(|(n, _)| *n),
+                    )),
                 );
             }
             read
@@ -147,7 +151,10 @@ fn network(value: Option<&Name>, errors: &mut Vec<Diagnostic>) -> Option<Cidr> {
     read
 }
 
-fn ports(value: Option<&toml::Spanned<NameOrNumber>>, errors: &mut Vec<Diagnostic>) -> Option<RangeInclusive<u16>> {
+fn ports(
+    value: Option<&toml::Spanned<NameOrNumber>>,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<RangeInclusive<u16>> {
     let value = value?;
     let read = match value.get_ref() {
         NameOrNumber::Number(n) => u16::try_from(*n).ok().map(|p| p..=p),
@@ -194,12 +201,12 @@ impl Stage for MatchStage {
         let n = self.others.len();
         match &mut self.elsewhere {
             _ if n == 0 => {}
-            None => self.counters.drop(Reason::NoMatch, self.others.free_front(n)),
+            None => self.counters.dropped(Reason::NoMatch, self.others.free_front(n)),
             Some(ring) => {
                 ring.tx_burst(&mut self.others);
                 let lost = self.others.free_front(n);
-                self.counters.pass(Reason::NoMatch, n - lost);
-                self.counters.drop(Reason::Full, lost);
+                self.counters.passed(Reason::NoMatch, n - lost);
+                self.counters.dropped(Reason::Full, lost);
             }
         }
     }

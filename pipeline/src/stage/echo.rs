@@ -98,8 +98,8 @@ impl Stage for EchoStage {
             drop,
         );
         match self.others {
-            Otherwise::Pass => self.counters.pass(Reason::NoMatch, others),
-            Otherwise::Drop => self.counters.drop(Reason::NoMatch, others),
+            Otherwise::Pass => self.counters.passed(Reason::NoMatch, others),
+            Otherwise::Drop => self.counters.dropped(Reason::NoMatch, others),
         }
     }
 

@@ -54,7 +54,12 @@ impl Header {
             2 => Kind::Compressed,
             _ => return None,
         };
-        Some(Self { kind, algorithm: h[3], padded: h[4] & PADDED != 0, length: u16::from_be_bytes([h[6], h[7]]) })
+        Some(Self {
+            kind,
+            algorithm: h[3],
+            padded: h[4] & PADDED != 0,
+            length: u16::from_be_bytes([h[6], h[7]]),
+        })
     }
 
     /// The header as bytes.

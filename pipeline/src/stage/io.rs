@@ -122,7 +122,7 @@ impl Stage for TxStage {
             }
             let lost = burst.free_front(burst.len());
             if lost > 0 {
-                self.counters.drop(Reason::Full, lost);
+                self.counters.dropped(Reason::Full, lost);
             }
         }
     }
@@ -158,7 +158,7 @@ impl Stage for TxStage {
     fn abandon(&mut self) -> usize {
         let n = self.held();
         self.backlog.clear();
-        self.counters.drop(Reason::Undelivered, n);
+        self.counters.dropped(Reason::Undelivered, n);
         n
     }
 

@@ -31,7 +31,7 @@ impl HandoffStage {
         for packet in burst.drain_front(BURST) {
             let hash = Flow::of(packet.data()).map_or(0, |flow| flow.symmetric_hash());
             // Multiply and shift: an even spread without a division.
-            let to = (u64::from(hash) * n >> 32) as usize;
+            let to = ((u64::from(hash) * n) >> 32) as usize;
             let _ = self.sorted[to].push(packet); // fits: each has room for the whole burst
         }
     }
@@ -55,7 +55,7 @@ impl Stage for HandoffStage {
             }
         }
         if lost > 0 {
-            self.counters.drop(Reason::Full, lost);
+            self.counters.dropped(Reason::Full, lost);
         }
     }
 
@@ -121,7 +121,7 @@ impl Stage for MergeStage {
     fn abandon(&mut self) -> usize {
         let n = self.held();
         self.rings.clear();
-        self.counters.drop(Reason::Undelivered, n);
+        self.counters.dropped(Reason::Undelivered, n);
         n
     }
 

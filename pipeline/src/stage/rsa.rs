@@ -46,6 +46,20 @@ pub(super) fn pass_not_udp(packet: Packet, why: NotUdp) -> Prepared {
     Prepared::Pass(packet, reason)
 }
 
+/// The number of a scheme in the header. Never to be changed: the far end reads it.
+fn algorithm(scheme: RsaScheme) -> u8 {
+    match scheme {
+        RsaScheme::Pkcs1Sha256 => 1,
+        RsaScheme::Pkcs1Sha384 => 2,
+        RsaScheme::Pkcs1Sha512 => 3,
+        RsaScheme::PssSha256 => 4,
+        RsaScheme::PssSha384 => 5,
+        RsaScheme::PssSha512 => 6,
+        // Encryption: the plan lets none of these into a pipeline.
+        RsaScheme::OaepSha256 | RsaScheme::OaepSha384 | RsaScheme::OaepSha512 | RsaScheme::Pkcs1 => 255,
+    }
+}
+
 impl Rsa {
     fn sign(&mut self, mut packet: Packet) -> Prepared {
         let (udp, padded) = match header::locate(&mut packet) {
@@ -62,7 +76,7 @@ impl Rsa {
         }
         let header = Header {
             kind: Kind::Signed,
-            algorithm: self.scheme as u8 + 1,
+            algorithm: algorithm(self.scheme),
             padded,
             length: self.signature_len as u16,
         };
@@ -86,7 +100,7 @@ impl Rsa {
         let payload = udp.payload();
         let signed = Header::read(&packet.data()[payload.clone()]).filter(|h| {
             h.kind == Kind::Signed
-                && h.algorithm == self.scheme as u8 + 1
+                && h.algorithm == algorithm(self.scheme)
                 && usize::from(h.length) == self.signature_len
                 && payload.len() >= HEADER_LEN + self.signature_len
         });

@@ -80,7 +80,7 @@ impl Stage for DropStage {
 
     fn process(&mut self, burst: &mut Burst, _cx: &mut Context<'_>) {
         let n = burst.free_front(burst.len());
-        self.counters.drop(Reason::Discarded, n);
+        self.counters.dropped(Reason::Discarded, n);
     }
 
     counted!();

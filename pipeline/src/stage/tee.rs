@@ -42,7 +42,7 @@ impl Stage for TeeStage {
         self.queue.tx_burst(&mut self.copies);
         missed += self.copies.free_front(self.copies.len());
         if missed > 0 {
-            self.counters.pass(Reason::TeeMissed, missed);
+            self.counters.passed(Reason::TeeMissed, missed);
         }
     }
 

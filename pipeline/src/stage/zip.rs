@@ -36,8 +36,13 @@ const STORED: u8 = 0;
 const PADDED_TAG: u64 = 1 << 63;
 
 impl Zip {
+    /// The number of the format in the header. Never to be changed: the far end reads it.
     fn algorithm(&self) -> u8 {
-        self.format as u8 + 1
+        match self.format {
+            ZipFormat::Deflate => 1,
+            ZipFormat::Zlib => 2,
+            ZipFormat::Gzip => 3,
+        }
     }
 
     /// A second packet with the headers of the first and `payload` more bytes behind them. `None` when the pool is
@@ -77,8 +82,7 @@ impl Zip {
     /// Marks a payload as stored: compression does not make it shorter.
     fn store(&self, mut packet: Packet, udp: Udp, padded: bool) -> Prepared {
         let payload = udp.payload().len();
-        let header =
-            Header { kind: Kind::Compressed, algorithm: STORED, padded, length: payload as u16 };
+        let header = Header { kind: Kind::Compressed, algorithm: STORED, padded, length: payload as u16 };
         if udp.ip_len(HEADER_LEN + payload) > self.mtu {
             // Untreated, a payload that looks like one of ours would be misread at the far end.
             let misread = Header::read(&packet.data()[udp.payload()]).is_some();
@@ -149,12 +153,8 @@ impl Zip {
             }
             other => return Finished::Drop(reason_of(other)),
         }
-        let header = Header {
-            kind: Kind::Compressed,
-            algorithm: self.algorithm(),
-            padded,
-            length: original as u16,
-        };
+        let header =
+            Header { kind: Kind::Compressed, algorithm: self.algorithm(), padded, length: original as u16 };
         let headers = udp.headers();
         let _ = out.set_len(headers + HEADER_LEN + produced); // shorter than it was
         out.data_mut()[headers..headers + HEADER_LEN].copy_from_slice(&header.bytes());

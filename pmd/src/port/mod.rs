@@ -124,6 +124,23 @@ impl fmt::Display for MacAddr {
     }
 }
 
+impl std::str::FromStr for MacAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut bytes = [0u8; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|p| p.len() == 2).and_then(|p| u8::from_str_radix(p, 16).ok());
+            *byte = part.ok_or_else(|| format!("{text:?} is not an Ethernet address"))?;
+        }
+        match parts.next() {
+            None => Ok(Self(bytes)),
+            Some(_) => Err(format!("{text:?} is not an Ethernet address")),
+        }
+    }
+}
+
 impl fmt::Debug for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MacAddr({self})")
@@ -248,6 +265,23 @@ impl PortConfig {
             "ring" => Deserialize::deserialize(table).map(Self::Ring),
             _ => return None,
         })
+    }
+
+    /// Buffers of the pool that each receive queue may hold.
+    #[must_use]
+    pub fn buffers_per_rx(&self) -> usize {
+        match self {
+            Self::Null(_) => 0,
+            Self::Ring(c) => c.slots,
+        }
+    }
+
+    /// Buffers of the pool that each transmit queue may hold.
+    #[must_use]
+    pub fn buffers_per_tx(&self) -> usize {
+        match self {
+            Self::Null(_) | Self::Ring(_) => 0, // a ring's buffers are counted where they are received
+        }
     }
 
     /// Opens the port. Received packets come from `pool`.

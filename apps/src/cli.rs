@@ -1,0 +1,142 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+/// A poll-mode dataplane with accelerator queues, in user space.
+#[derive(Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to log.
+    #[arg(long, global = true, value_enum, default_value = "warn")]
+    pub log_level: LogLevel,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// As the subscriber wants it.
+    pub fn filter(self) -> LevelFilter {
+        match self {
+            Self::Off => LevelFilter::OFF,
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the pipelines of a configuration until its input ends, or until told to stop.
+    Run(RunArgs),
+    /// Check a configuration and print the plan, without opening anything.
+    Check(CheckArgs),
+    /// List the accelerators and port drivers there are.
+    Devices {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The core choice, as DPDK's. At most one of these.
+#[derive(Args, Default)]
+#[group(required = false, multiple = false)]
+pub struct CoreArgs {
+    /// Cores as a hexadecimal mask: 0x3 is cores 0 and 1.
+    #[arg(short = 'c', value_name = "MASK")]
+    pub mask: Option<String>,
+    /// Cores as a list: 0,2-3.
+    #[arg(short = 'l', value_name = "LIST")]
+    pub list: Option<String>,
+    /// Lcores and the cpus they run on: '0@1,(2,3)@(4-5)'.
+    #[arg(long, value_name = "MAP")]
+    pub lcores: Option<String>,
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// The TOML file; without it the built-in demonstration.
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub cores: CoreArgs,
+    /// Use 4 KiB pages, whatever the configuration says.
+    #[arg(long)]
+    pub no_huge: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub check: CheckArgs,
+    /// Stop after this time: 10, 10s, 500ms, 2m.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Stop after this many received packets.
+    #[arg(long, value_name = "N")]
+    pub packets: Option<u64>,
+    /// Print rates and latency every second.
+    #[arg(long)]
+    pub stats: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "" | "s" => 1.0,
+        "ms" => 1e-3,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("unit {unit:?} is not known: ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a time: 10, 10s, 500ms, 2m"))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "1 s", "-1", "1d", "1e400", "..", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `warpdrive run` and `warpdrive check`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use warpdrive_pipeline::config::{Config, Pages};
+use warpdrive_pipeline::cores::{self, CoreError, LcoreMap};
+use warpdrive_pipeline::diag::ConfigError;
+use warpdrive_pipeline::launch::{self, Options, Running};
+use warpdrive_pipeline::plan::Plan;
+use warpdrive_pmd::port::Link;
+
+use crate::cli::{CheckArgs, RunArgs};
+use crate::{EX_CONFIG, show};
+
+/// The demonstration that runs without a file.
+const BUILT_IN: &str = include_str!("../../configs/sign-zip.toml");
+/// Its name in messages.
+const BUILT_IN_NAME: &str = "configs/sign-zip.toml (built in)";
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("cannot read {path}: {cause}. Remedy: {remedy}")]
+    Read { path: String, cause: std::io::Error, remedy: &'static str },
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Core(#[from] CoreError),
+}
+
+impl Refused {
+    fn exit(&self) -> ExitCode {
+        eprintln!("{}{self}", if matches!(self, Self::Config(_)) { "" } else { "error: " });
+        match self {
+            Self::Config(_) => ExitCode::from(EX_CONFIG),
+            Self::Read { .. } => ExitCode::FAILURE,
+            Self::Core(_) => ExitCode::from(2),
+        }
+    }
+}
+
+fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String), Refused> {
+    let (name, text) = match &args.config {
+        None => (BUILT_IN_NAME.to_owned(), BUILT_IN.to_owned()),
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|cause| {
+                let remedy = match cause.kind() {
+                    std::io::ErrorKind::NotFound => "the path of a configuration; examples are in configs/",
+                    std::io::ErrorKind::InvalidData => "a TOML file in UTF-8",
+                    _ => "a file that can be read",
+                };
+                Refused::Read { path: name.clone(), cause, remedy }
+            })?;
+            (name, text)
+        }
+    };
+    let mut config = Config::parse(&name, &text)?;
+    if args.no_huge {
+        config.eal.pages = Pages::K4;
+        config.mempools.iter_mut().for_each(|m| m.value.pages = None);
+    }
+    let c = &args.cores;
+    let chosen = cores::choose(c.mask.as_deref(), c.list.as_deref(), c.lcores.as_deref())?;
+    let lcores = match (chosen, &config.eal.cores) {
+        (Some(map), _) => map,
+        (None, Some(list)) => cores::parse_list(list.get_ref()).map_err(|e| {
+            let d = warpdrive_pipeline::diag::Diagnostic::new(list.span(), format!("eal.cores: {e}"));
+            config.error(vec![d])
+        })?,
+        (None, None) => cores::auto(allowed)?,
+    };
+    lcores.validate(allowed)?;
+    let plan = Plan::new(&config, &lcores)?;
+    Ok((plan, lcores, name))
+}
+
+/// `warpdrive check`.
+pub fn check(args: &CheckArgs, allowed: &[usize]) -> ExitCode {
+    match plan(args, allowed) {
+        Ok((plan, lcores, name)) => {
+            if args.json {
+                println!("{}", show::plan_json(&plan, &lcores, &name));
+            } else {
+                show::plan(&plan, &lcores, &name);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(refused) => refused.exit(),
+    }
+}
+
+/// `warpdrive run`.
+pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
+    let (plan, lcores, name) = match plan(&args.check, allowed) {
+        Ok(plan) => plan,
+        Err(refused) => return refused.exit(),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // A second signal ends the program at once, as people expect who press Ctrl-C twice.
+        let again = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop));
+        let first = signal_hook::flag::register(signal, Arc::clone(&stop));
+        if let Err(e) = again.and(first) {
+            eprintln!("error: cannot handle signal {signal}: {e}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let options = Options { packets: args.packets, demo_folder: None };
+    let mut running = match launch::launch(&plan, &options) {
+        Ok(running) => running,
+        Err(e) => {
+            eprintln!("error: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    show::start(&running.report, &plan, &lcores, &name);
+    let asked = observe(&mut running, args, &stop);
+    let ended = running.join();
+    if args.check.json {
+        println!("{}", show::ended_json(&ended));
+    } else {
+        show::ended(&ended, asked);
+    }
+    for (pool, missing) in &ended.leaks {
+        eprintln!("error: mempool {pool:?}: {missing} buffers did not come back");
+    }
+    if ended.panicked {
+        eprintln!("error: a worker thread panicked: this is a bug");
+    }
+    if ended.abandoned > 0 {
+        eprintln!(
+            "warning: {} packets were given up because draining took longer than eal.drain_ms",
+            ended.abandoned
+        );
+    }
+    if ended.leaks.is_empty() && !ended.panicked { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Watches until the workers have ended. Returns why they were asked to, if they were.
+fn observe(running: &mut Running, args: &RunArgs, stop: &AtomicBool) -> Option<&'static str> {
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    let started = Instant::now();
+    let mut asked = None;
+    let mut next_second = started + Duration::from_secs(1);
+    let mut before = running.snapshot();
+    while !running.is_finished() {
+        std::thread::sleep(LOOK_EVERY);
+        if asked.is_none() {
+            asked = if stop.load(Ordering::Relaxed) {
+                Some("signal")
+            } else if args.duration.is_some_and(|d| started.elapsed() >= d) {
+                Some("duration")
+            } else {
+                None
+            };
+            if asked.is_some() {
+                running.stop();
+            }
+        }
+        if Instant::now() >= next_second {
+            next_second += Duration::from_secs(1);
+            running.collect_latency();
+            let now = running.snapshot();
+            for (old, new) in before.ports.iter().zip(&now.ports) {
+                match &new.link {
+                    link if *link == old.link => {}
+                    Link::Up => eprintln!("port {:?}: link up", new.name),
+                    Link::Down(why) => eprintln!("port {:?}: link down: {why}", new.name),
+                }
+            }
+            if args.stats {
+                show::second(&before, &now);
+            }
+            before = now;
+        }
+    }
+    asked
+}

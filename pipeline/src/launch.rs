@@ -1,0 +1,630 @@
+//! From a plan to running workers and back: memory, ports, devices, stages, threads; then an orderly end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rtrb::{Consumer, Producer, RingBuffer};
+use warpdrive_mempool::{Domain, MemError, Mempool, PageSize, WorkerSlot};
+use warpdrive_pmd::device::{Device, DeviceError, DeviceInfo, SessionSpec};
+use warpdrive_pmd::engine::SoftDevice;
+use warpdrive_pmd::engine::rsa::{RsaEngine, RsaError, RsaKey, RsaSession};
+use warpdrive_pmd::engine::zip::{ZipEngine, ZipSession};
+use warpdrive_pmd::port::ring::{self, RingRx, RingTx};
+use warpdrive_pmd::port::{MacAddr, Port, PortError, PortInfo};
+use warpdrive_pmd::stats::SharedCounters;
+
+use crate::config::{DeviceDriver, Require};
+use crate::cores::{self, CoreError};
+use crate::demo;
+use crate::plan::{ELSEWHERE_SLOTS, PipelinePlan, Plan, StagePlan};
+use crate::stage::Stage;
+use crate::stage::accel::AccelStage;
+use crate::stage::classify::MatchStage;
+use crate::stage::echo::EchoStage;
+use crate::stage::io::{Budget, RxStage, TxStage};
+use crate::stage::link::{HandoffStage, MergeStage};
+use crate::stage::rsa::Rsa;
+use crate::stage::simple::{CountStage, DropStage, MacSwapStage, NamedCounter};
+use crate::stage::tee::TeeStage;
+use crate::stage::zip::Zip;
+use crate::stats::{PipelineLatency, SharedStage};
+use crate::worker::{Mailbox, Pipeline, Worker, WorkerReport};
+
+/// Why the program cannot start, or did not end cleanly.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemError),
+    /// A port.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] RsaError),
+    /// A worker's cpus.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// A worker thread.
+    #[error("cannot start the thread of core {lcore}: {cause}")]
+    Thread {
+        /// The lcore.
+        lcore: usize,
+        /// The cause.
+        cause: std::io::Error,
+    },
+    /// What `require` names was not got.
+    #[error("required but not got: {}. Remedy: what \"warpdrive doctor\" says, or leave it out of eal.require", .missing.join("; "))]
+    Require {
+        /// What is missing, each with why.
+        missing: Vec<String>,
+    },
+}
+
+/// What was wished for when starting, besides the plan.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Stop after this many received packets.
+    pub packets: Option<u64>,
+    /// Where demo keys are kept.
+    pub demo_folder: Option<PathBuf>,
+}
+
+/// What was got, and what was done without.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct StartReport {
+    /// Facts, one a line.
+    pub got: Vec<String>,
+    /// What would be better and how to get it.
+    pub without: Vec<String>,
+}
+
+/// A port's queue that somebody observes.
+pub(crate) struct ObservedQueue {
+    pub(crate) queue: u16,
+    pub(crate) counters: SharedCounters,
+}
+
+/// A port that is open.
+pub(crate) struct OpenPort {
+    pub(crate) port: Box<dyn Port>,
+    pub(crate) rx: Vec<ObservedQueue>,
+    pub(crate) tx: Vec<ObservedQueue>,
+}
+
+/// A pipeline that runs, as an observer sees it.
+pub(crate) struct ObservedPipeline {
+    pub(crate) name: String,
+    pub(crate) lcore: usize,
+    pub(crate) stages: Vec<(&'static str, SharedStage)>,
+    /// Which worker runs it, and its place there.
+    pub(crate) worker: usize,
+    pub(crate) place: usize,
+}
+
+/// The control plane's ends of a worker.
+struct WorkerHandle {
+    thread: Option<JoinHandle<WorkerReport>>,
+    empty: Producer<Vec<PipelineLatency>>,
+    full: Consumer<Vec<PipelineLatency>>,
+    /// The set that is not with the worker now.
+    spare: Option<Vec<PipelineLatency>>,
+}
+
+/// Workers at work. Observe them with [`snapshot`](Self::snapshot), end them with [`stop`](Self::stop) and
+/// [`join`](Self::join).
+pub struct Running {
+    workers: Vec<WorkerHandle>,
+    stop: Arc<AtomicBool>,
+    pub(crate) ports: Vec<OpenPort>,
+    devices: Vec<Arc<dyn Device>>,
+    pub(crate) pools: Vec<Mempool>,
+    pub(crate) pipelines: Vec<ObservedPipeline>,
+    pub(crate) counts: Vec<(String, Arc<NamedCounter>)>,
+    pub(crate) latency: Vec<Vec<PipelineLatency>>,
+    pub(crate) started: Instant,
+    /// What was got at start.
+    pub report: StartReport,
+    /// Whether any worker's thread panicked.
+    pub(crate) panicked: bool,
+    pub(crate) abandoned: usize,
+    pub(crate) rounds: (u64, u64),
+}
+
+/// Opens everything the plan names and starts the workers.
+///
+/// # Errors
+/// [`LaunchError`]; what was opened by then is closed again.
+pub fn launch(plan: &Plan, options: &Options) -> Result<Running, LaunchError> {
+    let mut builder = Builder::new(plan, options)?;
+    builder.check_requirements()?;
+    let pipelines = builder.pipelines()?;
+    builder.start(pipelines)
+}
+
+struct Builder<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    pools: Vec<Mempool>,
+    ports: Vec<OpenPort>,
+    devices: Vec<Arc<dyn Device>>,
+    counts: Vec<(String, Arc<NamedCounter>)>,
+    keys: BTreeMap<String, RsaKey>,
+    report: StartReport,
+    missing: Vec<String>,
+    /// Rings between pipelines: receiving ends by target.
+    merges: BTreeMap<usize, Vec<RingRx>>,
+    budget: Option<Budget>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(plan: &'a Plan, options: &'a Options) -> Result<Self, LaunchError> {
+        let domain = Domain::new(plan.dma);
+        let mut builder = Self {
+            plan,
+            options,
+            pools: Vec::new(),
+            ports: Vec::new(),
+            devices: Vec::new(),
+            counts: Vec::new(),
+            keys: BTreeMap::new(),
+            report: StartReport::default(),
+            missing: Vec::new(),
+            merges: BTreeMap::new(),
+            budget: options.packets.map(|n| Arc::new(AtomicI64::new(i64::try_from(n).unwrap_or(i64::MAX)))),
+        };
+        builder.open_pools(&domain)?;
+        builder.open_ports()?;
+        builder.open_devices(&domain)?;
+        Ok(builder)
+    }
+
+    fn open_pools(&mut self, domain: &Domain) -> Result<(), LaunchError> {
+        for plan in &self.plan.pools {
+            let pool = Mempool::new(&plan.config, domain)?;
+            let mapping = pool.region().mapping();
+            let locked = if mapping.is_locked() { "locked" } else { "not locked" };
+            self.report.got.push(format!(
+                "mempool {:?}: {} buffers of {} bytes in {} pages, {locked}, dma {}{}",
+                pool.name(),
+                pool.buffers(),
+                pool.buffer_size(),
+                mapping.page_size(),
+                domain.mode(),
+                mapping.numa_node().map_or(String::new(), |n| format!(", NUMA node {n}")),
+            ));
+            if let Some(why) = mapping.fallback() {
+                self.report.without.push(format!("hugepages for mempool {:?}: {why}", pool.name()));
+            }
+            if mapping.page_size() == PageSize::Size4K {
+                self.missing_if(Require::Hugepages, format!("hugepages for mempool {:?}", pool.name()));
+            }
+            if !mapping.is_locked() {
+                self.report.without.push(format!(
+                    "locked memory for mempool {:?}: RLIMIT_MEMLOCK is smaller than the pool. Remedy: ulimit -l unlimited, or run as root",
+                    pool.name()
+                ));
+                self.missing_if(Require::Locked, format!("locked memory for mempool {:?}", pool.name()));
+            }
+            self.pools.push(pool);
+        }
+        Ok(())
+    }
+
+    fn open_ports(&mut self) -> Result<(), LaunchError> {
+        for plan in &self.plan.ports {
+            let port = plan.config.open(&plan.name, &self.pools[plan.pool])?;
+            let info = port.info();
+            let mac = info.mac.map_or(String::new(), |mac| format!(", {mac}"));
+            let remarks = if info.remarks.is_empty() {
+                String::new()
+            } else {
+                format!(", {}", info.remarks.join(", "))
+            };
+            self.report
+                .got
+                .push(format!("port {:?}: {}{mac}, mtu {}{remarks}", info.name, info.driver, info.mtu));
+            if !info.zero_copy {
+                self.missing_if(
+                    Require::ZeroCopy,
+                    format!("zero copy for port {:?} ({})", plan.name, port.info().driver),
+                );
+            }
+            if port.info().syscalls {
+                self.missing_if(
+                    Require::NoSyscalls,
+                    format!("port {:?} without system calls ({} needs them)", plan.name, port.info().driver),
+                );
+            }
+            self.ports.push(OpenPort { port, rx: Vec::new(), tx: Vec::new() });
+        }
+        Ok(())
+    }
+
+    fn open_devices(&mut self, domain: &Domain) -> Result<(), LaunchError> {
+        for plan in &self.plan.devices {
+            let device: Arc<dyn Device> = match plan.driver {
+                DeviceDriver::SoftRsa => {
+                    Arc::new(SoftDevice::<RsaEngine>::open(&plan.name, plan.placement, domain)?)
+                }
+                DeviceDriver::SoftZip => {
+                    Arc::new(SoftDevice::<ZipEngine>::open(&plan.name, plan.placement, domain)?)
+                }
+            };
+            let info = device.info();
+            let kind = if info.hardware { "hardware" } else { "software" };
+            self.report
+                .got
+                .push(format!("device {:?}: {kind}, {}, {}", info.name, info.implementation, info.placement));
+            if !info.hardware {
+                self.missing_if(Require::Hardware, format!("hardware for device {:?}", plan.name));
+            }
+            if plan.core_wished {
+                self.report.without.push(format!(
+                    "a core for device {:?}: none was left, so it runs inline. Remedy: more cores",
+                    plan.name
+                ));
+                self.missing_if(Require::EngineCores, format!("a core for device {:?}", plan.name));
+            }
+            self.devices.push(device);
+        }
+        Ok(())
+    }
+
+    fn missing_if(&mut self, what: Require, text: String) {
+        if self.plan.require.contains(&what) {
+            self.missing.push(text);
+        }
+    }
+
+    fn check_requirements(&mut self) -> Result<(), LaunchError> {
+        match std::mem::take(&mut self.missing) {
+            missing if missing.is_empty() => Ok(()),
+            missing => Err(LaunchError::Require { missing }),
+        }
+    }
+
+    /// Builds the stages of all pipelines. Those that give packets to others come first, so that the rings are there.
+    fn pipelines(&mut self) -> Result<Vec<Pipeline>, LaunchError> {
+        let plan = self.plan;
+        let mut stages: Vec<Vec<Option<Box<dyn Stage>>>> = Vec::new();
+        for pipeline in &plan.pipelines {
+            let built =
+                pipeline.stages.iter().map(|stage| self.stage(stage, pipeline)).collect::<Result<_, _>>()?;
+            stages.push(built);
+        }
+        Ok(stages
+            .into_iter()
+            .enumerate()
+            .map(|(i, stages)| {
+                let stages = stages.into_iter().zip(&plan.pipelines[i].stages).map(|(stage, plan)| {
+                    stage.unwrap_or_else(|| {
+                        let burst = if let StagePlan::Merge { burst } = plan { *burst } else { 1 };
+                        Box::new(MergeStage::new(self.merges.remove(&i).unwrap_or_default(), burst))
+                    })
+                });
+                Pipeline::new(stages.collect(), plan.latency)
+            })
+            .collect())
+    }
+
+    /// Builds a stage; `None` for a merge, whose rings are not all made yet.
+    fn stage(
+        &mut self,
+        stage: &StagePlan,
+        pipeline: &PipelinePlan,
+    ) -> Result<Option<Box<dyn Stage>>, LaunchError> {
+        Ok(Some(match stage {
+            StagePlan::Rx { port, queue, burst } => {
+                let port = &mut self.ports[*port];
+                let rx = port.port.rx_queue(*queue)?;
+                port.rx.push(ObservedQueue { queue: *queue, counters: Arc::clone(rx.counters()) });
+                Box::new(RxStage::new(rx, *burst, self.budget.clone()))
+            }
+            StagePlan::Tx { port, queue, full } => Box::new(TxStage::new(self.tx(*port, *queue)?, *full)),
+            StagePlan::Tee { port, queue } => {
+                Box::new(TeeStage::new(self.tx(*port, *queue)?, self.pools[pipeline.pool].clone()))
+            }
+            StagePlan::Rsa { .. } => self.rsa(stage, pipeline)?,
+            StagePlan::Zip { .. } => self.zip(stage, pipeline)?,
+            StagePlan::Match { rules, elsewhere } => {
+                let ring = elsewhere.map(|to| self.ring(to, ELSEWHERE_SLOTS));
+                Box::new(MatchStage::new(rules.clone(), ring))
+            }
+            StagePlan::MacSwap => Box::new(MacSwapStage::default()),
+            StagePlan::Echo { address, mac, others } => {
+                let mac = mac.or_else(|| self.mac_of(pipeline)).unwrap_or(LOCAL_MAC);
+                Box::new(EchoStage::new(*address, mac, *others))
+            }
+            StagePlan::Count { name } => {
+                let counter = Arc::new(NamedCounter::default());
+                self.counts.push((name.clone(), Arc::clone(&counter)));
+                Box::new(CountStage::new(counter))
+            }
+            StagePlan::Drop => Box::new(DropStage::default()),
+            StagePlan::Handoff { to, slots, full } => {
+                let rings = to.iter().map(|to| self.ring(*to, *slots)).collect();
+                Box::new(HandoffStage::new(rings, *full))
+            }
+            StagePlan::Merge { .. } => return Ok(None),
+        }))
+    }
+
+    fn tx(&mut self, port: usize, queue: u16) -> Result<Box<dyn warpdrive_pmd::port::TxQueue>, LaunchError> {
+        let port = &mut self.ports[port];
+        let tx = port.port.tx_queue(queue)?;
+        port.tx.push(ObservedQueue { queue, counters: Arc::clone(tx.counters()) });
+        Ok(tx)
+    }
+
+    fn ring(&mut self, to: usize, slots: usize) -> RingTx {
+        let (tx, rx) = ring::channel(slots);
+        self.merges.entry(to).or_default().push(rx);
+        tx
+    }
+
+    fn mac_of(&self, pipeline: &PipelinePlan) -> Option<MacAddr> {
+        pipeline.stages.iter().find_map(|s| match s {
+            StagePlan::Rx { port, .. } => self.ports[*port].port.info().mac,
+            _ => None,
+        })
+    }
+
+    /// The smallest MTU of the ports that packets of a pipeline may end at.
+    fn mtu(&self, pipeline: &PipelinePlan) -> usize {
+        let mtus = pipeline.sinks.iter().map(|p| self.ports[*p].port.info().mtu);
+        mtus.min().unwrap_or(usize::from(u16::MAX))
+    }
+
+    fn rsa(&mut self, stage: &StagePlan, pipeline: &PipelinePlan) -> Result<Box<dyn Stage>, LaunchError> {
+        let StagePlan::Rsa { device, op, scheme, key, depth, full, oversize, plain } = stage else {
+            unreachable!("the caller matched it");
+        };
+        let mtu = self.mtu(pipeline);
+        let session = RsaSession::new(*op, *scheme, self.key(key)?)?;
+        let signature_len = session.key_bytes();
+        let device = &self.devices[*device];
+        let session = device.create_session(SessionSpec::Rsa(session))?;
+        let operation =
+            Rsa { session, op: *op, scheme: *scheme, signature_len, mtu, oversize: *oversize, plain: *plain };
+        Ok(Box::new(AccelStage::new(operation, device.request_queue(*depth)?, *depth, *full)))
+    }
+
+    fn zip(&mut self, stage: &StagePlan, pipeline: &PipelinePlan) -> Result<Box<dyn Stage>, LaunchError> {
+        let StagePlan::Zip { device, op, format, level, depth, full, oversize, plain } = stage else {
+            unreachable!("the caller matched it");
+        };
+        let mtu = self.mtu(pipeline);
+        let Some(session) = ZipSession::new(*op, *format, *level) else {
+            unreachable!("the plan checked the level");
+        };
+        let device = &self.devices[*device];
+        let session = device.create_session(SessionSpec::Zip(session))?;
+        let pool = self.pools[pipeline.pool].clone();
+        let operation =
+            Zip { session, op: *op, format: *format, pool, mtu, oversize: *oversize, plain: *plain };
+        Ok(Box::new(AccelStage::new(operation, device.request_queue(*depth)?, *depth, *full)))
+    }
+
+    /// Loads a key, or makes a demo key; each once.
+    fn key(&mut self, name: &str) -> Result<&RsaKey, LaunchError> {
+        if !self.keys.contains_key(name) {
+            let key = match demo::bits(name) {
+                None => RsaKey::load(name)?,
+                Some(bits) => {
+                    let folder = self.options.demo_folder.clone().unwrap_or_else(demo::folder);
+                    let (key, path, made) = demo::key(&folder, bits)?;
+                    let verb = if made { "made now" } else { "made earlier" };
+                    self.report
+                        .got
+                        .push(format!("key {name:?}: {}, {verb}, for demonstration only", path.display()));
+                    key
+                }
+            };
+            self.keys.insert(name.to_owned(), key);
+        }
+        Ok(&self.keys[name])
+    }
+
+    /// Starts a thread for each worker; none polls before all are pinned.
+    fn start(self, pipelines: Vec<Pipeline>) -> Result<Running, LaunchError> {
+        let plan = self.plan;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut observed: Vec<Option<ObservedPipeline>> = Vec::new();
+        for (plan, pipeline) in plan.pipelines.iter().zip(&pipelines) {
+            let stages = plan.stages.iter().map(StagePlan::kind).zip(pipeline.counters().iter().cloned());
+            observed.push(Some(ObservedPipeline {
+                name: plan.name.clone(),
+                lcore: plan.lcore,
+                stages: stages.collect(),
+                worker: 0,
+                place: 0,
+            }));
+        }
+        let mut pipelines: Vec<Option<Pipeline>> = pipelines.into_iter().map(Some).collect();
+        let mut running = Running {
+            workers: Vec::new(),
+            stop: Arc::clone(&stop),
+            ports: self.ports,
+            devices: self.devices,
+            pools: self.pools,
+            pipelines: Vec::new(),
+            counts: self.counts,
+            latency: Vec::new(),
+            started: Instant::now(),
+            report: self.report,
+            panicked: false,
+            abandoned: 0,
+            rounds: (0, 0),
+        };
+        for (w, worker_plan) in plan.workers.iter().enumerate() {
+            for (place, index) in worker_plan.pipelines.iter().enumerate() {
+                if let Some(o) = &mut observed[*index] {
+                    (o.worker, o.place) = (w, place);
+                }
+            }
+            let own: Vec<Pipeline> =
+                worker_plan.pipelines.iter().filter_map(|i| pipelines[*i].take()).collect();
+            let fresh: Vec<PipelineLatency> = if plan.latency {
+                worker_plan
+                    .pipelines
+                    .iter()
+                    .map(|i| PipelineLatency::new(plan.pipelines[*i].stages.len()))
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            let (empty, for_worker) = RingBuffer::new(1);
+            let (from_worker, full) = RingBuffer::new(1);
+            let worker = Worker {
+                pipelines: own,
+                idle: plan.idle,
+                stop: Arc::clone(&stop),
+                drain: plan.drain,
+                pools: running.pools.clone(),
+                mailbox: Mailbox { empty: for_worker, full: from_worker },
+            };
+            let thread = spawn(worker, worker_plan.lcore, worker_plan.cpus)?;
+            running.latency.push(fresh.clone());
+            running.workers.push(WorkerHandle { thread: Some(thread), empty, full, spare: Some(fresh) });
+        }
+        running.pipelines = observed.into_iter().flatten().collect();
+        Ok(running)
+    }
+}
+
+/// An address for ports that have none: locally administered (IEEE 802, bit 1 of the first byte).
+const LOCAL_MAC: MacAddr = MacAddr([0x02, b'w', b'a', b'r', b'p', 0]);
+
+fn spawn(worker: Worker, lcore: usize, cpus: cores::CpuSet) -> Result<JoinHandle<WorkerReport>, LaunchError> {
+    let (ready, started) = std::sync::mpsc::sync_channel::<Result<(), LaunchError>>(1);
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{lcore}"))
+        .spawn(move || {
+            let prepared = cores::pin_current(&cpus)
+                .map_err(LaunchError::from)
+                .and_then(|()| WorkerSlot::claim().map_err(LaunchError::from));
+            let slot = match prepared {
+                Ok(slot) => {
+                    let _ = ready.send(Ok(()));
+                    slot
+                }
+                Err(e) => {
+                    let _ = ready.send(Err(e));
+                    return WorkerReport::default();
+                }
+            };
+            let report = worker.run();
+            drop(slot);
+            report
+        })
+        .map_err(|cause| LaunchError::Thread { lcore, cause })?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(e)) => Err(e),
+        Err(_) => {
+            Err(LaunchError::Thread { lcore, cause: std::io::Error::other("the thread ended at once") })
+        }
+    }
+}
+
+impl Running {
+    /// Asks the workers to end: sources give no more, what is in flight is drained.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all workers have ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.workers.iter().all(|w| w.thread.as_ref().is_none_or(JoinHandle::is_finished))
+    }
+
+    /// The names of the worker threads' kernel ids are in `/proc/self/task/*/comm`: `worker-N`. This is how many.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Facts about the open ports.
+    pub fn port_infos(&self) -> impl Iterator<Item = &PortInfo> {
+        self.ports.iter().map(|p| p.port.info())
+    }
+
+    /// Facts about the open devices.
+    pub fn device_infos(&self) -> impl Iterator<Item = DeviceInfo> {
+        self.devices.iter().map(|d| d.info())
+    }
+
+    /// Takes over the histograms that workers have filled since the last call. Allocates nothing on their side.
+    pub fn collect_latency(&mut self) {
+        for (worker, total) in self.workers.iter_mut().zip(&mut self.latency) {
+            if let Ok(mut set) = worker.full.pop() {
+                for (total, part) in total.iter_mut().zip(&mut set) {
+                    total.add(part);
+                    part.reset();
+                }
+                worker.spare = Some(set);
+            }
+            if let Some(set) = worker.spare.take()
+                && let Err(rtrb::PushError::Full(set)) = worker.empty.push(set)
+            {
+                worker.spare = Some(set);
+            }
+        }
+    }
+
+    /// Waits for the workers to end, closes ports and devices, and says whether every buffer came back.
+    pub fn join(mut self) -> Ended {
+        for w in 0..self.workers.len() {
+            let Some(thread) = self.workers[w].thread.take() else { continue };
+            match thread.join() {
+                Ok(report) => {
+                    self.abandoned += report.abandoned;
+                    self.rounds.0 += report.rounds;
+                    self.rounds.1 += report.busy_rounds;
+                    for (total, part) in self.latency[w].iter_mut().zip(&report.latency) {
+                        total.add(part);
+                    }
+                }
+                Err(_) => self.panicked = true,
+            }
+            if let Ok(set) = self.workers[w].full.pop() {
+                for (total, part) in self.latency[w].iter_mut().zip(&set) {
+                    total.add(part);
+                }
+            }
+        }
+        let snapshot = self.snapshot();
+        self.ports.clear();
+        self.devices.clear();
+        let leaks = self
+            .pools
+            .iter()
+            .map(|p| (p.name().to_owned(), p.stats().in_use))
+            .filter(|(_, in_use)| *in_use > 0)
+            .collect();
+        Ended { snapshot, leaks, abandoned: self.abandoned, panicked: self.panicked }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The last numbers, taken when the workers had ended.
+    pub snapshot: crate::snapshot::Snapshot,
+    /// Pools that did not get every buffer back, and how many are missing.
+    pub leaks: Vec<(String, usize)>,
+    /// Packets given up because draining took too long.
+    pub abandoned: usize,
+    /// Whether a worker panicked.
+    pub panicked: bool,
+}

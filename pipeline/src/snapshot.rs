@@ -1,0 +1,205 @@
+//! All numbers of a running dataplane at one moment, in a form to print or to send.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use warpdrive_pmd::port::Link;
+use warpdrive_pmd::stats::QueueStats;
+
+use crate::launch::{ObservedQueue, Running};
+use crate::stats::{Reason, StageCounters};
+
+/// The numbers. Counters only grow; differences of two snapshots are rates.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// Seconds since the workers were started.
+    pub uptime_seconds: f64,
+    /// The ports.
+    pub ports: Vec<PortSnapshot>,
+    /// The pipelines.
+    pub pipelines: Vec<PipelineSnapshot>,
+    /// The pools.
+    pub pools: Vec<PoolSnapshot>,
+    /// Counters of `count` stages: packets and bytes.
+    pub counts: BTreeMap<String, (u64, u64)>,
+    /// Rounds of all poll loops, and those that moved packets. Known at the end only.
+    pub rounds: (u64, u64),
+}
+
+/// A port.
+#[derive(Clone, Debug, Serialize)]
+pub struct PortSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: &'static str,
+    /// Its link.
+    pub link: Link,
+    /// Its receive queues in use.
+    pub rx: Vec<QueueSnapshot>,
+    /// Its transmit queues in use.
+    pub tx: Vec<QueueSnapshot>,
+}
+
+/// A queue of a port.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueSnapshot {
+    /// Its index.
+    pub queue: u16,
+    /// What it counted.
+    #[serde(flatten)]
+    pub stats: QueueStats,
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct PipelineSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its lcore.
+    pub core: usize,
+    /// Its stages.
+    pub stages: Vec<StageSnapshot>,
+    /// From receive to transmit.
+    pub latency: Option<LatencySnapshot>,
+}
+
+/// A stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageSnapshot {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Packets that came in.
+    pub packets_in: u64,
+    /// Packets that went on to the next stage.
+    pub packets_out: u64,
+    /// Packets it holds.
+    pub held: u64,
+    /// Rounds in which it had to wait for room behind it.
+    pub stalls: u64,
+    /// Packets dropped, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Packets passed on untreated, by reason.
+    pub passed: BTreeMap<&'static str, u64>,
+    /// Time in the stage.
+    pub latency: Option<LatencySnapshot>,
+}
+
+/// A pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct PoolSnapshot {
+    /// Its name.
+    pub name: String,
+    /// All its buffers.
+    pub capacity: usize,
+    /// Buffers in use.
+    pub in_use: usize,
+    /// The most that were.
+    pub peak: usize,
+    /// How often fewer buffers were given than asked for.
+    pub failures: u64,
+}
+
+/// A latency distribution in nanoseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "percentiles")]
+pub struct LatencySnapshot {
+    pub count: u64,
+    pub p50_ns: u64,
+    pub p90_ns: u64,
+    pub p99_ns: u64,
+    pub p999_ns: u64,
+    pub p9999_ns: u64,
+    pub max_ns: u64,
+}
+
+impl LatencySnapshot {
+    /// The percentiles of a histogram; `None` when it is empty.
+    #[must_use]
+    pub fn of(h: &Histogram<u64>) -> Option<Self> {
+        (!h.is_empty()).then(|| Self {
+            count: h.len(),
+            p50_ns: h.value_at_quantile(0.5),
+            p90_ns: h.value_at_quantile(0.9),
+            p99_ns: h.value_at_quantile(0.99),
+            p999_ns: h.value_at_quantile(0.999),
+            p9999_ns: h.value_at_quantile(0.9999),
+            max_ns: h.max(),
+        })
+    }
+}
+
+impl Running {
+    /// Takes a snapshot. Reads what workers publish; they are not disturbed.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            ports: self.ports.iter().map(port).collect(),
+            pipelines: (0..self.pipelines.len()).map(|i| self.pipeline(i)).collect(),
+            pools: self
+                .pools
+                .iter()
+                .map(|p| {
+                    let s = p.stats();
+                    PoolSnapshot {
+                        name: p.name().to_owned(),
+                        capacity: s.capacity,
+                        in_use: s.in_use,
+                        peak: s.peak,
+                        failures: s.failures,
+                    }
+                })
+                .collect(),
+            counts: self.counts.iter().map(|(n, c)| (n.clone(), (c.packets.get(), c.bytes.get()))).collect(),
+            rounds: self.rounds,
+        }
+    }
+
+    fn pipeline(&self, i: usize) -> PipelineSnapshot {
+        let p = &self.pipelines[i];
+        let latency = self.latency.get(p.worker).and_then(|w| w.get(p.place));
+        PipelineSnapshot {
+            name: p.name.clone(),
+            core: p.lcore,
+            stages: p
+                .stages
+                .iter()
+                .enumerate()
+                .map(|(s, (kind, c))| {
+                    stage(kind, c, latency.and_then(|l| LatencySnapshot::of(l.stages.get(s)?)))
+                })
+                .collect(),
+            latency: latency.and_then(|l| LatencySnapshot::of(&l.end_to_end)),
+        }
+    }
+}
+
+fn port(p: &crate::launch::OpenPort) -> PortSnapshot {
+    let queues = |queues: &[ObservedQueue]| {
+        queues.iter().map(|q| QueueSnapshot { queue: q.queue, stats: q.counters.snapshot() }).collect()
+    };
+    PortSnapshot {
+        name: p.port.info().name.clone(),
+        driver: p.port.info().driver,
+        link: p.port.link(),
+        rx: queues(&p.rx),
+        tx: queues(&p.tx),
+    }
+}
+
+fn stage(kind: &'static str, c: &StageCounters, latency: Option<LatencySnapshot>) -> StageSnapshot {
+    let named =
+        |reasons: &mut dyn Iterator<Item = (Reason, u64)>| reasons.map(|(r, n)| (r.name(), n)).collect();
+    StageSnapshot {
+        kind,
+        packets_in: c.packets_in.get(),
+        packets_out: c.packets_out.get(),
+        held: c.held.get(),
+        stalls: c.stalls.get(),
+        dropped: named(&mut c.drops()),
+        passed: named(&mut c.passes()),
+        latency,
+    }
+}
