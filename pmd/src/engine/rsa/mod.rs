@@ -1,5 +1,9 @@
 //! RSA (RFC 8017): sign, verify, encrypt and decrypt with 2048, 3072 and 4096 bits, on aws-lc.
 
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{
     KeyPair, OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OAEP_SHA512_MGF1SHA512, OaepAlgorithm,
@@ -175,7 +179,10 @@ impl RsaSession {
     pub fn new(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<Self, RsaError> {
         let prepared = match (op, scheme.padding()) {
             (RsaOp::Sign, Padding::Signature(encoding, _)) => {
-                Some(Prepared::Sign(key.pair("sign")?.clone(), encoding))
+                // Parsed anew rather than cloned: clones share blinding factors behind a lock, over which two workers
+                // with sessions of their own would meet.
+                let der = key.pkcs8("sign")?;
+                KeyPair::from_pkcs8(der.as_ref()).ok().map(|pair| Prepared::Sign(pair, encoding))
             }
             (RsaOp::Verify, Padding::Signature(_, parameters)) => {
                 ParsedPublicKey::new(parameters, key.spki()?.as_ref()).ok().map(Prepared::Verify)
@@ -220,6 +227,13 @@ impl RsaSession {
     }
 }
 
+/// Says what it is; never the key itself.
+impl fmt::Debug for RsaSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RsaSession({}, {}, {} bits)", self.op.name(), self.scheme.name(), self.key_bytes * 8)
+    }
+}
+
 fn public(key: &RsaKey) -> Result<Option<PublicEncryptingKey>, RsaError> {
     Ok(PublicEncryptingKey::from_der(key.spki()?.as_ref()).ok())
 }
@@ -230,8 +244,10 @@ fn private(key: &RsaKey) -> Result<Option<PrivateDecryptingKey>, RsaError> {
 
 /// RSA on aws-lc, one operation at a time.
 ///
-/// aws-lc allocates in every operation, and asks the kernel for fresh randomness after every 4,096 draws of a thread:
-/// about once in 4,000 PSS signatures or OAEP encryptions, and 100,000 PKCS#1 signatures or decryptions.
+/// aws-lc allocates in every operation. It asks the kernel for fresh randomness after every 4,096 draws of a thread:
+/// about once in 4,000 PSS signatures or encryptions, and once in 75,000 PKCS#1 signatures or decryptions (which draw
+/// for blinding only). Engines that use the same session at the same time take turns at a lock for a moment of each
+/// private operation; to avoid that, give each worker a device of its own.
 pub struct RsaEngine {}
 
 impl Engine for RsaEngine {
