@@ -8,6 +8,7 @@ use warpdrive_mempool::{Burst, MemError, Mempool};
 use crate::stats::SharedCounters;
 
 pub mod null;
+pub mod pcap;
 pub mod ring;
 
 /// The receive half of a port's queue. One worker owns it.
@@ -246,12 +247,14 @@ impl<T: ?Sized> Takeable<T> {
 pub enum PortConfig {
     /// [`null`].
     Null(null::NullConfig),
+    /// [`pcap`].
+    Pcap(pcap::PcapConfig),
     /// [`ring`].
     Ring(ring::RingConfig),
 }
 
 /// Names of all drivers, for messages and completion.
-pub const DRIVERS: &[&str] = &["null", "ring"];
+pub const DRIVERS: &[&str] = &["null", "pcap", "ring"];
 
 impl PortConfig {
     /// Reads the table of a port whose `driver` key is `driver` (and has been removed from the table). `None` when
@@ -262,6 +265,7 @@ impl PortConfig {
     ) -> Option<Result<Self, D::Error>> {
         Some(match driver {
             "null" => Deserialize::deserialize(table).map(Self::Null),
+            "pcap" => Deserialize::deserialize(table).map(Self::Pcap),
             "ring" => Deserialize::deserialize(table).map(Self::Ring),
             _ => return None,
         })
@@ -291,6 +295,7 @@ impl PortConfig {
     pub fn open(&self, name: &str, pool: &Mempool) -> Result<Box<dyn Port>, PortError> {
         Ok(match self {
             Self::Null(c) => Box::new(null::NullPort::open(name, c, pool)?),
+            Self::Pcap(c) => Box::new(pcap::PcapPort::open(name, c, pool)?),
             Self::Ring(c) => Box::new(ring::RingPort::open(name, c, pool)?),
         })
     }
