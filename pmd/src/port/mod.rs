@@ -275,8 +275,8 @@ impl PortConfig {
     #[must_use]
     pub fn buffers_per_rx(&self) -> usize {
         match self {
-            Self::Null(_) => 0,
             Self::Ring(c) => c.slots,
+            Self::Null(_) | Self::Pcap(_) => 0,
         }
     }
 
@@ -284,7 +284,7 @@ impl PortConfig {
     #[must_use]
     pub fn buffers_per_tx(&self) -> usize {
         match self {
-            Self::Null(_) | Self::Ring(_) => 0, // a ring's buffers are counted where they are received
+            Self::Null(_) | Self::Pcap(_) | Self::Ring(_) => 0, // a ring's buffers are counted where they are received
         }
     }
 
