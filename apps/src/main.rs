@@ -2,6 +2,7 @@
 
 mod doctor;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,7 +21,9 @@ fn main() -> ExitCode {
         facts = doctor::facts(&roots, doctor::SPIN);
     }
     if has("--json") {
-        println!("{:#}", doctor::to_json(&facts, fixes.as_deref()));
+        if writeln!(io::stdout(), "{:#}", doctor::to_json(&facts, fixes.as_deref())).is_err() {
+            return ExitCode::FAILURE;
+        }
     } else {
         if doctor::print(&facts).is_err() {
             return ExitCode::FAILURE;

@@ -105,7 +105,7 @@ fn apply(fix: &Fix) -> io::Result<String> {
         }
         Fix::TxChecksumOff { interface } => {
             net::tx_checksum_off(interface)?;
-            Ok(format!("{interface}: tx checksum offload off"))
+            Ok("tx checksum offload is off".to_owned())
         }
     }
 }

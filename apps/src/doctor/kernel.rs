@@ -58,7 +58,12 @@ pub(super) fn facts(roots: &Roots) -> Vec<Fact> {
             "page faults of a shared address space in software",
             "CONFIG_USERFAULTFD=y",
         ),
-        feature("memfd", &memfd(), "memory shared with devices and other processes", "CONFIG_MEMFD_CREATE=y"),
+        needed(feature(
+            "memfd",
+            &memfd(),
+            "memory shared with devices and other processes",
+            "CONFIG_MEMFD_CREATE=y",
+        )),
         feature(
             "/dev/fuse",
             &open(&roots.dev.join("fuse")),
@@ -112,6 +117,14 @@ fn feature(name: &str, tried: &io::Result<()>, why: &'static str, lacking: &str)
             Fact::new(Area::Kernel, name, format!("no: {e}"), why).judged(Verdict::Note, remedy)
         }
     }
+}
+
+/// A feature without which nothing runs.
+fn needed(mut fact: Fact) -> Fact {
+    if fact.verdict == Verdict::Note {
+        fact.verdict = Verdict::Bad;
+    }
+    fact
 }
 
 /// The descriptor that a system call returned, or its error.

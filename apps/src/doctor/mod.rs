@@ -124,7 +124,7 @@ pub fn facts(roots: &Roots, spin: Duration) -> Vec<Fact> {
     let mut facts = cpu::facts(roots, spin);
     facts.extend(memory::facts(roots));
     facts.extend(kernel::facts(roots));
-    facts.extend(net::facts(roots, net::ask_kernel));
+    facts.extend(net::facts(roots, &net::live(), net::ask_kernel));
     facts
 }
 

@@ -1,5 +1,6 @@
 //! Network interfaces: what AF_XDP and AF_PACKET will find.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -14,18 +15,26 @@ pub(super) struct Answers {
     pub(super) xdp: Option<XdpMode>,
 }
 
-pub(super) fn facts(roots: &Roots, ask: impl Fn(&str, u32) -> Answers) -> Vec<Fact> {
-    names(&roots.sys.join("class/net")).iter().filter_map(|name| interface(roots, name, &ask)).collect()
+/// The facts of the interfaces `live`, those of this network namespace. A /sys that was mounted in another namespace
+/// shows that one's.
+pub(super) fn facts(roots: &Roots, live: &[String], ask: impl Fn(&str, u32) -> Answers) -> Vec<Fact> {
+    let fact = |name: &String| {
+        interface(roots, name, &ask).unwrap_or_else(|| {
+            let why = "driver, queues and MTU are unknown: /sys belongs to another network namespace";
+            let fact = Fact::new(Area::Network, name, "not in /sys/class/net", why);
+            fact.note_if(true, "mount -t sysfs sysfs /sys   # or enter the namespace with ip netns exec")
+        })
+    };
+    live.iter().map(fact).collect()
 }
 
 fn interface(roots: &Roots, name: &str, ask: &impl Fn(&str, u32) -> Answers) -> Option<Fact> {
     let folder = roots.sys.join("class/net").join(name);
-    // Files like bonding_masters lie among the interfaces.
     let index = read(&folder.join("ifindex"))?.parse().ok()?;
     let answers = ask(name, index);
     let bound = std::fs::read_link(folder.join("device/driver")).ok();
     let bound = bound.and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-    let driver = bound.or(answers.driver).unwrap_or_else(|| "unknown driver".to_owned());
+    let driver = bound.or(answers.driver).unwrap_or_else(|| "no driver".to_owned());
     let queues = names(&folder.join("queues"));
     let count = |prefix: &str| queues.iter().filter(|q| q.starts_with(prefix)).count();
     let mtu: Option<u32> = read(&folder.join("mtu")).and_then(|text| text.parse().ok());
@@ -66,6 +75,25 @@ fn interface(roots: &Roots, name: &str, ask: &impl Fn(&str, u32) -> Answers) -> 
         name != "lo" && mtu.is_some_and(|mtu| mtu > 3826),
         format!("ip link set dev {name} mtu 3498"),
     ))
+}
+
+/// The interfaces of this network namespace, by index.
+pub(super) fn live() -> Vec<String> {
+    let mut names = Vec::new();
+    // SAFETY: the array that if_nameindex returns ends with an entry of index 0, its names are NUL-terminated, and
+    // all is read before it is freed, once.
+    unsafe {
+        let array = libc::if_nameindex();
+        let mut at = array;
+        while !at.is_null() && (*at).if_index != 0 && !(*at).if_name.is_null() {
+            names.push(CStr::from_ptr((*at).if_name).to_string_lossy().into_owned());
+            at = at.add(1);
+        }
+        if !array.is_null() {
+            libc::if_freenameindex(array);
+        }
+    }
+    names
 }
 
 /// Asks by ethtool and netlink; what is not answered stays unknown.
@@ -162,11 +190,11 @@ mod tests {
     }
 
     fn facts_of(interfaces: &[(&str, &str)], ask: impl Fn(&str, u32) -> Answers) -> Vec<Fact> {
-        let mut files: Vec<_> = interfaces.iter().flat_map(|(name, mtu)| of(name, mtu)).collect();
-        files.push(("sys/class/net/bonding_masters".to_owned(), String::new()));
+        let files: Vec<_> = interfaces.iter().flat_map(|(name, mtu)| of(name, mtu)).collect();
         let files: Vec<_> = files.iter().map(|(p, c)| (p.as_str(), c.as_str())).collect();
         let (_dir, roots) = tree(&files);
-        facts(&roots, ask)
+        let live: Vec<_> = interfaces.iter().map(|(name, _)| (*name).to_owned()).collect();
+        facts(&roots, &live, ask)
     }
 
     #[test]
@@ -197,6 +225,17 @@ mod tests {
         assert!(facts[0].found.ends_with("xdp generic"), "{facts:?}");
         assert_eq!(facts[0].remedy.as_deref(), Some("ip link set dev e xdp off   # unless it is wanted"));
         assert_eq!(facts_of(&[("e", "1500")], xdp(XdpMode::None))[0].verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn the_sys_of_another_namespace_is_noticed() {
+        let files = of("eth0", "1500");
+        let files: Vec<_> = files.iter().map(|(p, c)| (p.as_str(), c.as_str())).collect();
+        let (_dir, roots) = tree(&files);
+        let facts = facts(&roots, &["v0".to_owned()], |_, _| Answers::default());
+        assert_eq!(facts.len(), 1);
+        assert_eq!((facts[0].name.as_str(), facts[0].verdict), ("v0", Verdict::Note));
+        assert!(live().contains(&"lo".to_owned()));
     }
 
     #[test]
