@@ -4,9 +4,9 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Area, Fact, Roots, Verdict, names, read, value_of};
+use super::{Area, Fact, Fix, Roots, Verdict, names, read, value_of};
 
 /// include/uapi/linux/capability.h
 pub(super) const CAP_IPC_LOCK: u32 = 14;
@@ -70,6 +70,7 @@ pub(super) fn facts(roots: &Roots) -> Vec<Fact> {
             "software devices with a device file of their own (CUSE, FUSE)",
             "modprobe fuse; mknod /dev/fuse c 10 229",
         ),
+        perf_event(&cycle_counter(), roots.proc.join("sys/kernel/perf_event_paranoid")),
         uacce(&names(&roots.sys.join("class/uacce"))),
         iommu(names(&roots.sys.join("kernel/iommu_groups")).len()),
     ]
@@ -199,6 +200,34 @@ fn memfd() -> io::Result<()> {
     owned(unsafe { libc::memfd_create(c"warpdrive-doctor".as_ptr(), flags) }.into()).map(drop)
 }
 
+/// Opens a counter of this thread's cycles in user mode.
+fn cycle_counter() -> io::Result<()> {
+    const BYTES: u64 = 64; // PERF_ATTR_SIZE_VER0, include/uapi/linux/perf_event.h
+    const EXCLUDE_KERNEL_AND_HV: u64 = 1 << 5 | 1 << 6;
+    // type 0 (hardware) and size; config 0 (cycles); period, sample and read formats; flags; wakeup; addresses
+    let attr: [u64; 8] = [BYTES << 32, 0, 0, 0, 0, EXCLUDE_KERNEL_AND_HV, 0, 0];
+    let (this_thread, any_cpu, no_group, flags) = (0, -1, -1, 0);
+    // SAFETY: the attributes are of the size they say and live across the call.
+    owned(unsafe {
+        libc::syscall(libc::SYS_perf_event_open, attr.as_ptr(), this_thread, any_cpu, no_group, flags)
+    })
+    .map(drop)
+}
+
+fn perf_event(counter: &io::Result<()>, paranoid: PathBuf) -> Fact {
+    let why = "counts cycles and cache misses of a poll loop; without it only time is measured";
+    let fact = Fact::new(Area::Kernel, "perf_event", "works", why);
+    let Err(e) = counter else { return fact };
+    let fact = Fact { found: format!("no: {e}"), ..fact };
+    if e.kind() == io::ErrorKind::PermissionDenied {
+        // 2 lets everybody count user mode of their own processes, the kernel's own default.
+        fact.judged(Verdict::Note, "sysctl -w kernel.perf_event_paranoid=2")
+            .fixed_by(Fix::Set { paths: vec![paranoid], value: "2".to_owned() })
+    } else {
+        fact.judged(Verdict::Note, "in a virtual machine, pass the host's counters: qemu -cpu host,pmu=on")
+    }
+}
+
 fn uacce(devices: &[String]) -> Fact {
     let found = if devices.is_empty() { "none".to_owned() } else { devices.join(" ") };
     let why =
@@ -259,6 +288,17 @@ mod tests {
         assert!(named(&facts, "/dev/fuse").found.starts_with("no: "));
         assert_eq!(named(&facts, "uacce devices").found, "hisi_zip-0");
         assert_eq!(named(&facts, "iommu").found, "1 groups");
+    }
+
+    #[test]
+    fn counters_are_permitted_or_absent() {
+        let fact = |errno| perf_event(&Err(io::Error::from_raw_os_error(errno)), PathBuf::from("paranoid"));
+        assert!(matches!(fact(libc::EACCES).fix, Some(Fix::Set { value, .. }) if value == "2"));
+        assert_eq!(fact(libc::ENOENT).fix, None);
+        assert_eq!(perf_event(&Ok(()), PathBuf::new()).verdict, Verdict::Good);
+        // An attribute structure of a wrong shape would be refused as such.
+        let answer = cycle_counter().err().and_then(|e| e.raw_os_error());
+        assert!(answer != Some(libc::EINVAL) && answer != Some(libc::E2BIG), "{answer:?}");
     }
 
     #[test]
