@@ -54,6 +54,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what this machine offers, why it matters, and the command that mends what is missing.
+    Doctor {
+        /// Mend what can be mended (most of it as root).
+        #[arg(long)]
+        fix: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.

@@ -4,6 +4,7 @@
 
 mod cli;
 mod devices;
+mod doctor;
 mod run;
 mod show;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         cli::Command::Run(args) => run::run(&args, &allowed),
         cli::Command::Check(args) => run::check(&args, &allowed),
         cli::Command::Devices { json } => devices::devices(json),
+        cli::Command::Doctor { fix, json } => examine(fix, json),
         cli::Command::Completions { shell } => {
             clap_complete::generate(shell, &mut cli::Cli::command(), "warpdrive", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -43,4 +45,24 @@ fn log_to_stderr(level: cli::LogLevel) {
         .with_writer(std::io::stderr)
         .with_ansi(show::colour(&std::io::stderr()))
         .init();
+}
+
+/// `warpdrive doctor`: the facts, after mending them if asked to.
+fn examine(fix: bool, json: bool) -> ExitCode {
+    use std::io::Write as _;
+    let roots = doctor::Roots::default();
+    let mut facts = doctor::facts(&roots, doctor::SPIN);
+    let fixes = fix.then(|| doctor::fix(&facts));
+    if fixes.is_some() {
+        facts = doctor::facts(&roots, doctor::SPIN);
+    }
+    let printed = if json {
+        writeln!(std::io::stdout(), "{:#}", doctor::to_json(&facts, fixes.as_deref()))
+    } else {
+        doctor::print(&facts)
+    };
+    for fix in fixes.iter().flatten().filter(|_| !json) {
+        eprintln!("{}: {}: {}", if fix.done { "mended" } else { "NOT mended" }, fix.name, fix.message);
+    }
+    if printed.is_err() { ExitCode::FAILURE } else { ExitCode::from(doctor::exit_code(&facts)) }
 }
