@@ -7,6 +7,7 @@ use warpdrive_mempool::{Burst, MemError, Mempool};
 
 use crate::stats::SharedCounters;
 
+pub mod af_xdp;
 pub mod null;
 pub mod ring;
 
@@ -227,6 +228,8 @@ impl<T: ?Sized> Takeable<T> {
 /// The configuration of a port: one variant for each driver, named as in `driver = "…"`.
 #[derive(Clone, Debug)]
 pub enum PortConfig {
+    /// [`af_xdp`].
+    AfXdp(af_xdp::AfXdpConfig),
     /// [`null`].
     Null(null::NullConfig),
     /// [`ring`].
@@ -234,7 +237,7 @@ pub enum PortConfig {
 }
 
 /// Names of all drivers, for messages and completion.
-pub const DRIVERS: &[&str] = &["null", "ring"];
+pub const DRIVERS: &[&str] = &["af_xdp", "null", "ring"];
 
 impl PortConfig {
     /// Reads the table of a port whose `driver` key is `driver` (and has been removed from the table). `None` when
@@ -244,6 +247,7 @@ impl PortConfig {
         table: D,
     ) -> Option<Result<Self, D::Error>> {
         Some(match driver {
+            "af_xdp" => Deserialize::deserialize(table).map(Self::AfXdp),
             "null" => Deserialize::deserialize(table).map(Self::Null),
             "ring" => Deserialize::deserialize(table).map(Self::Ring),
             _ => return None,
@@ -256,6 +260,7 @@ impl PortConfig {
     /// What the driver says, see [`PortError`].
     pub fn open(&self, name: &str, pool: &Mempool) -> Result<Box<dyn Port>, PortError> {
         Ok(match self {
+            Self::AfXdp(c) => Box::new(af_xdp::AfXdpPort::open(name, c, pool)?),
             Self::Null(c) => Box::new(null::NullPort::open(name, c, pool)?),
             Self::Ring(c) => Box::new(ring::RingPort::open(name, c, pool)?),
         })
