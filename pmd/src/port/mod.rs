@@ -7,6 +7,7 @@ use warpdrive_mempool::{Burst, MemError, Mempool};
 
 use crate::stats::SharedCounters;
 
+pub mod af_xdp;
 pub mod null;
 pub mod pcap;
 pub mod ring;
@@ -245,6 +246,8 @@ impl<T: ?Sized> Takeable<T> {
 /// The configuration of a port: one variant for each driver, named as in `driver = "…"`.
 #[derive(Clone, Debug)]
 pub enum PortConfig {
+    /// [`af_xdp`].
+    AfXdp(af_xdp::AfXdpConfig),
     /// [`null`].
     Null(null::NullConfig),
     /// [`pcap`].
@@ -254,7 +257,7 @@ pub enum PortConfig {
 }
 
 /// Names of all drivers, for messages and completion.
-pub const DRIVERS: &[&str] = &["null", "pcap", "ring"];
+pub const DRIVERS: &[&str] = &["af_xdp", "null", "pcap", "ring"];
 
 impl PortConfig {
     /// Reads the table of a port whose `driver` key is `driver` (and has been removed from the table). `None` when
@@ -264,6 +267,7 @@ impl PortConfig {
         table: D,
     ) -> Option<Result<Self, D::Error>> {
         Some(match driver {
+            "af_xdp" => Deserialize::deserialize(table).map(Self::AfXdp),
             "null" => Deserialize::deserialize(table).map(Self::Null),
             "pcap" => Deserialize::deserialize(table).map(Self::Pcap),
             "ring" => Deserialize::deserialize(table).map(Self::Ring),
@@ -275,6 +279,7 @@ impl PortConfig {
     #[must_use]
     pub fn buffers_per_rx(&self) -> usize {
         match self {
+            Self::AfXdp(c) => c.ring_size as usize,
             Self::Ring(c) => c.slots,
             Self::Null(_) | Self::Pcap(_) => 0,
         }
@@ -284,6 +289,7 @@ impl PortConfig {
     #[must_use]
     pub fn buffers_per_tx(&self) -> usize {
         match self {
+            Self::AfXdp(c) => c.ring_size as usize,
             Self::Null(_) | Self::Pcap(_) | Self::Ring(_) => 0, // a ring's buffers are counted where they are received
         }
     }
@@ -294,6 +300,7 @@ impl PortConfig {
     /// What the driver says, see [`PortError`].
     pub fn open(&self, name: &str, pool: &Mempool) -> Result<Box<dyn Port>, PortError> {
         Ok(match self {
+            Self::AfXdp(c) => Box::new(af_xdp::AfXdpPort::open(name, c, pool)?),
             Self::Null(c) => Box::new(null::NullPort::open(name, c, pool)?),
             Self::Pcap(c) => Box::new(pcap::PcapPort::open(name, c, pool)?),
             Self::Ring(c) => Box::new(ring::RingPort::open(name, c, pool)?),
