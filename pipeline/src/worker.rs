@@ -27,6 +27,8 @@ pub struct Worker {
     pub drain: Duration,
     /// The pools whose caches are emptied at the end.
     pub pools: Vec<Mempool>,
+    /// How often the pools were exhausted when last looked at.
+    pub failures: u64,
     /// How latency histograms are handed to an observer while the worker runs.
     pub mailbox: Mailbox,
 }
@@ -92,8 +94,10 @@ impl Worker {
 
     /// Gauges for observers, and the exchange of histograms.
     fn publish(&mut self) {
+        let failures: u64 = self.pools.iter().map(Mempool::failures).sum();
+        let exhausted = std::mem::replace(&mut self.failures, failures) != failures;
         for pipeline in &self.pipelines {
-            pipeline.publish();
+            pipeline.publish(exhausted);
         }
         if let Ok(mut set) = self.mailbox.empty.pop() {
             for (pipeline, fresh) in self.pipelines.iter_mut().zip(&mut set) {
@@ -110,7 +114,7 @@ impl Worker {
     fn finish(mut self, mut report: WorkerReport) -> WorkerReport {
         for pipeline in &mut self.pipelines {
             report.abandoned += pipeline.stages.iter_mut().map(|s| s.abandon()).sum::<usize>();
-            pipeline.publish();
+            pipeline.publish(false);
             report.latency.extend(pipeline.latency.take());
         }
         self.pipelines.clear();
@@ -238,9 +242,13 @@ impl Pipeline {
             && self.stages.iter().all(|s| s.held() == 0)
     }
 
-    fn publish(&self) {
+    /// Writes the gauges; when a pool was exhausted, also who has its buffers.
+    fn publish(&self, exhausted: bool) {
         for (stage, counters) in self.stages.iter().zip(&self.counters) {
             counters.held.set(stage.held() as u64);
+            if exhausted {
+                counters.held_at_exhaustion.set(stage.buffers() as u64);
+            }
         }
     }
 }
