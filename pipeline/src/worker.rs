@@ -74,22 +74,40 @@ impl Worker {
             if moved > 0 {
                 report.busy_rounds += 1;
                 idle.busy();
-                if until_control > 0 {
-                    continue;
-                }
             } else {
                 idle.wait();
+                // With nothing moving, this may be the end; while packets move it is not, but for a stop.
+                if self.close_what_is_done(stopping) {
+                    break;
+                }
             }
-            until_control = CONTROL_EVERY;
-            self.publish();
-            if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
-                deadline = Some(now + Clock::get().ticks_of(self.drain));
-            }
-            if self.pipelines.iter().all(|p| p.is_done(stopping)) || deadline.is_some_and(|d| now > d) {
-                break;
+            if until_control == 0 {
+                until_control = CONTROL_EVERY;
+                self.publish();
+                if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
+                    deadline = Some(now + Clock::get().ticks_of(self.drain));
+                }
+                if deadline.is_some_and(|d| now > d) {
+                    break;
+                }
             }
         }
         self.finish(report)
+    }
+
+    /// Releases the queues of each pipeline that has ended, which those behind it wait for. True when all have.
+    fn close_what_is_done(&mut self, stopping: bool) -> bool {
+        let mut all = true;
+        for pipeline in &mut self.pipelines {
+            if !pipeline.is_closed() {
+                if pipeline.is_done(stopping) {
+                    pipeline.close();
+                } else {
+                    all = false;
+                }
+            }
+        }
+        all
     }
 
     /// Gauges for observers, and the exchange of histograms.
@@ -114,7 +132,9 @@ impl Worker {
     fn finish(mut self, mut report: WorkerReport) -> WorkerReport {
         for pipeline in &mut self.pipelines {
             report.abandoned += pipeline.stages.iter_mut().map(|s| s.abandon()).sum::<usize>();
-            pipeline.publish(false);
+            if !pipeline.is_closed() {
+                pipeline.close();
+            }
             report.latency.extend(pipeline.latency.take());
         }
         self.pipelines.clear();
@@ -235,9 +255,23 @@ impl Pipeline {
         }
     }
 
+    fn is_closed(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// Ends the pipeline: releases its queues. Its counters stay.
+    fn close(&mut self) {
+        self.publish(false);
+        self.pollers.clear();
+        self.maintained.clear();
+        self.stages.clear();
+    }
+
     /// Whether nothing is left to do: no packet will come and none is held.
     fn is_done(&self, stopping: bool) -> bool {
-        let source = &self.stages[0];
+        let Some(source) = self.stages.first() else {
+            return true;
+        };
         (source.is_finished() || (stopping && source.kind() == "rx"))
             && self.stages.iter().all(|s| s.held() == 0)
     }
