@@ -76,10 +76,9 @@ impl Worker {
                 idle.busy();
             } else {
                 idle.wait();
-                // With nothing moving, this may be the end; while packets move it is not, but for a stop.
-                if self.close_what_is_done(stopping) {
-                    break;
-                }
+            }
+            if (moved == 0 || until_control == 0) && self.close_what_is_done(stopping) {
+                break;
             }
             if until_control == 0 {
                 until_control = CONTROL_EVERY;
