@@ -7,9 +7,11 @@ use warpdrive_mempool::{Burst, MemError, Mempool};
 
 use crate::stats::SharedCounters;
 
+pub(crate) mod netdev;
 pub mod null;
 pub mod pcap;
 pub mod ring;
+pub mod tap;
 
 /// The receive half of a port's queue. One worker owns it.
 pub trait RxQueue: Send {
@@ -234,10 +236,12 @@ pub enum PortConfig {
     Pcap(pcap::PcapConfig),
     /// [`ring`].
     Ring(ring::RingConfig),
+    /// [`tap`].
+    Tap(tap::TapConfig),
 }
 
 /// Names of all drivers, for messages and completion.
-pub const DRIVERS: &[&str] = &["null", "pcap", "ring"];
+pub const DRIVERS: &[&str] = &["null", "pcap", "ring", "tap"];
 
 impl PortConfig {
     /// Reads the table of a port whose `driver` key is `driver` (and has been removed from the table). `None` when
@@ -250,6 +254,7 @@ impl PortConfig {
             "null" => Deserialize::deserialize(table).map(Self::Null),
             "pcap" => Deserialize::deserialize(table).map(Self::Pcap),
             "ring" => Deserialize::deserialize(table).map(Self::Ring),
+            "tap" => Deserialize::deserialize(table).map(Self::Tap),
             _ => return None,
         })
     }
@@ -263,6 +268,7 @@ impl PortConfig {
             Self::Null(c) => Box::new(null::NullPort::open(name, c, pool)?),
             Self::Pcap(c) => Box::new(pcap::PcapPort::open(name, c, pool)?),
             Self::Ring(c) => Box::new(ring::RingPort::open(name, c, pool)?),
+            Self::Tap(c) => Box::new(tap::TapPort::open(name, c, pool)?),
         })
     }
 }
