@@ -40,3 +40,8 @@ fn zip_conforms_on_an_engine_core() {
 fn tap_conforms() {
     rigs::netns::in_namespace(|| check_port(&mut rigs::netns::Tap::default()));
 }
+
+#[test]
+fn af_packet_conforms() {
+    rigs::netns::in_namespace(|| check_port(&mut rigs::netns::AfPacket::default()));
+}

@@ -7,6 +7,7 @@ use warpdrive_mempool::{Burst, MemError, Mempool};
 
 use crate::stats::SharedCounters;
 
+pub mod af_packet;
 pub(crate) mod netdev;
 pub mod null;
 pub mod pcap;
@@ -230,6 +231,8 @@ impl<T: ?Sized> Takeable<T> {
 /// The configuration of a port: one variant for each driver, named as in `driver = "…"`.
 #[derive(Clone, Debug)]
 pub enum PortConfig {
+    /// [`af_packet`].
+    AfPacket(af_packet::AfPacketConfig),
     /// [`null`].
     Null(null::NullConfig),
     /// [`pcap`].
@@ -241,7 +244,7 @@ pub enum PortConfig {
 }
 
 /// Names of all drivers, for messages and completion.
-pub const DRIVERS: &[&str] = &["null", "pcap", "ring", "tap"];
+pub const DRIVERS: &[&str] = &["af_packet", "null", "pcap", "ring", "tap"];
 
 impl PortConfig {
     /// Reads the table of a port whose `driver` key is `driver` (and has been removed from the table). `None` when
@@ -251,6 +254,7 @@ impl PortConfig {
         table: D,
     ) -> Option<Result<Self, D::Error>> {
         Some(match driver {
+            "af_packet" => Deserialize::deserialize(table).map(Self::AfPacket),
             "null" => Deserialize::deserialize(table).map(Self::Null),
             "pcap" => Deserialize::deserialize(table).map(Self::Pcap),
             "ring" => Deserialize::deserialize(table).map(Self::Ring),
@@ -265,6 +269,7 @@ impl PortConfig {
     /// What the driver says, see [`PortError`].
     pub fn open(&self, name: &str, pool: &Mempool) -> Result<Box<dyn Port>, PortError> {
         Ok(match self {
+            Self::AfPacket(c) => Box::new(af_packet::AfPacketPort::open(name, c, pool)?),
             Self::Null(c) => Box::new(null::NullPort::open(name, c, pool)?),
             Self::Pcap(c) => Box::new(pcap::PcapPort::open(name, c, pool)?),
             Self::Ring(c) => Box::new(ring::RingPort::open(name, c, pool)?),

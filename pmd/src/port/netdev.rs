@@ -1,6 +1,7 @@
 //! What the kernel knows of a network interface: asked and set by ioctl (netdevice(7)), in the network namespace of the
 //! thread that opens the port. For the drivers of kernel interfaces; none of this is on the data path.
 
+use std::ffi::CStr;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -171,6 +172,24 @@ pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedF
 /// The error of a system call that returned less than 0.
 pub(crate) fn check(result: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Names of the interfaces of this network namespace.
+pub(crate) fn interfaces() -> Vec<String> {
+    let mut names = Vec::new();
+    // SAFETY: if_nameindex returns null or an array that ends with a null name; it is freed once, after the last use.
+    unsafe {
+        let list = libc::if_nameindex();
+        let mut at = list;
+        while !at.is_null() && !(*at).if_name.is_null() {
+            names.push(CStr::from_ptr((*at).if_name).to_string_lossy().into_owned());
+            at = at.add(1);
+        }
+        if !list.is_null() {
+            libc::if_freenameindex(list);
+        }
+    }
+    names
 }
 
 /// A port error for a failed system call; the remedy for missing rights is the same everywhere.

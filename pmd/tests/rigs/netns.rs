@@ -5,6 +5,7 @@ use std::process::Command;
 use warpdrive_mempool::Mempool;
 use warpdrive_pmd::conformance::{Ends, Medium, PortRig, Receiver};
 use warpdrive_pmd::port::PortConfig;
+use warpdrive_pmd::port::af_packet::AfPacketConfig;
 use warpdrive_pmd::port::tap::TapConfig;
 
 /// Runs `test` in a thread with a new network namespace. It has no name: the kernel deletes it with its last user, so
@@ -74,5 +75,35 @@ impl PortRig for Tap {
         assert!(ip(&format!("link set {a} master {bridge}")) && ip(&format!("link set {b} master {bridge}")));
         assert!(ip(&format!("link set {bridge} up")));
         ends
+    }
+}
+
+/// A fresh veth pair, both ends up in this namespace.
+pub fn veth(a: &str, b: &str) {
+    assert!(ip(&format!("link add name {a} type veth peer name {b}")));
+    for end in [a, b] {
+        assert!(ip(&format!("link set {end} up")));
+    }
+}
+
+/// The two ends of a veth pair.
+#[derive(Default)]
+pub struct AfPacket {
+    pairs: usize,
+}
+
+impl PortRig for AfPacket {
+    fn name(&self) -> &str {
+        "af_packet"
+    }
+    fn medium(&self) -> Medium {
+        Medium { max_frame: Some(1_514), ..Medium::default() }
+    }
+    fn open(&mut self, tx_pool: &Mempool, rx_pool: &Mempool) -> Ends {
+        self.pairs += 1;
+        let [a, b] = ["va", "vb"].map(|p| format!("{p}{}", self.pairs));
+        veth(&a, &b);
+        let open = |i: &str, pool| PortConfig::AfPacket(AfPacketConfig::new(i)).open(i, pool).unwrap();
+        Ends { tx: open(&a, tx_pool), rx: Receiver::Open(open(&b, rx_pool)) }
     }
 }
