@@ -239,9 +239,9 @@ impl Opener<'_> {
     fn join_fanout(&self, socket: &OwnedFd, group: &mut Option<u16>) -> io::Result<()> {
         let word = |id: u16, kind: u32| u32::from(id) | kind << 16;
         match *group {
-            Some(id) => set_option(socket, libc::PACKET_FANOUT, word(id, libc::PACKET_FANOUT_HASH as u32)),
+            Some(id) => set_option(socket, libc::PACKET_FANOUT, word(id, libc::PACKET_FANOUT_HASH)),
             None => {
-                let kind = libc::PACKET_FANOUT_HASH as u32 | libc::PACKET_FANOUT_FLAG_UNIQUEID as u32;
+                let kind = libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_UNIQUEID;
                 set_option(socket, libc::PACKET_FANOUT, word(0, kind))?;
                 let [id] = get_option::<1>(socket, libc::PACKET_FANOUT)?;
                 *group = Some(id as u16);
