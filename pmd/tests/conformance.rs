@@ -35,3 +35,13 @@ fn zip_conforms_inline() {
 fn zip_conforms_on_an_engine_core() {
     check_device(&rigs::zip::Zip::new(Placement::Core { cpu: 0, idle: IdlePolicy::Pause }));
 }
+
+#[test]
+fn tap_conforms() {
+    rigs::netns::in_namespace(|| check_port(&mut rigs::netns::Tap::default()));
+}
+
+#[test]
+fn af_packet_conforms() {
+    rigs::netns::in_namespace(|| check_port(&mut rigs::netns::AfPacket::default()));
+}
