@@ -43,8 +43,12 @@ impl Header {
     pub(crate) unsafe fn reset(this: NonNull<Self>, headroom: usize) {
         // SAFETY: by the caller. The pool checked that the headroom fits the buffer, at most 64 KiB.
         unsafe {
-            (*this.as_ptr()).len = 0;
-            (*this.as_ptr()).off = headroom as u16;
+            let header = this.as_ptr();
+            (*header).timestamp = 0;
+            (*header).len = 0;
+            (*header).off = headroom as u16;
+            (*header).port = 0;
+            (*header).mark = 0;
         }
     }
 }

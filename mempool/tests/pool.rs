@@ -135,6 +135,23 @@ fn headroom_tailroom_and_data_are_consistent() {
 }
 
 #[test]
+fn a_recycled_buffer_remembers_nothing_of_its_last_packet() {
+    let pool = pool(1);
+    let _slot = WorkerSlot::claim().unwrap();
+    let mut p = pool.alloc().unwrap();
+    p.extend_from_slice(b"old").unwrap();
+    p.set_timestamp(7);
+    p.set_port(8);
+    p.set_mark(9);
+    p.trim_front(1).unwrap();
+    drop(p);
+    let mut burst = Burst::new();
+    assert_eq!(pool.alloc_burst(&mut burst, 1), 1);
+    let p = burst.pop().unwrap();
+    assert_eq!((p.len(), p.headroom(), p.timestamp(), p.port(), p.mark()), (0, 128, 0, 0, 0));
+}
+
+#[test]
 fn shared_packets_are_freed_by_the_last_holder_only() {
     let pool = pool(8);
     let mut p = pool.alloc().unwrap();
