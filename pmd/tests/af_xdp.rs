@@ -392,6 +392,24 @@ fn errors_name_the_cause_and_the_remedy() {
     fails(config(), &pool_2k, &["MTU of 3000", "size = 4096"]);
 }
 
+#[test]
+fn without_privileges_the_error_names_those_that_are_missing() {
+    let Some(lab) = Lab::new(1) else { return };
+    let pool = pool(64, 2048);
+    let message = std::thread::scope(|s| {
+        let unprivileged = || {
+            let _kept = std::mem::ManuallyDrop::new(enter(&lab.left)); // coming back is for root alone
+            // SAFETY: no memory is involved. The bare system call changes this thread only.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) }, 0);
+            AfXdpPort::open("in", &config(), &pool).err().expect("not for nobody").to_string()
+        };
+        s.spawn(unprivileged).join().unwrap()
+    });
+    for part in ["XSKMAP", "CAP_NET_RAW", "CAP_BPF", "CAP_NET_ADMIN", "root"] {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
 const CHILD: &str = "WARPDRIVE_TEST_AF_XDP_CHILD";
 
 /// Not a test of its own: the process that the next one kills.
@@ -434,7 +452,8 @@ fn rate_through_a_veth_pair() {
         ("generic", AfXdpConfig { attach: Attach::Generic, ..AfXdpConfig::new(VETH) }, 32),
     ] {
         let Some(lab) = Lab::new(1) else { return };
-        let pools = [pool(16384, 2048), pool(16384, 2048)];
+        let big = PoolConfig { buffers: 16384, ..PoolConfig::default() };
+        let pools = [(); 2].map(|()| Mempool::new(&big, &Domain::new(DmaMode::Sva)).unwrap());
         let (_left, mut left_rx, mut tx) = open(&lab.left, &config, &pools[0]);
         let (right, mut rx, _tx) = open(&lab.right, &config, &pools[1]);
         let end = Instant::now() + Duration::from_secs(2);
@@ -465,7 +484,8 @@ fn rate_through_a_veth_pair() {
         right.link();
         let got = rx.counters().snapshot();
         println!(
-            "{what}: sent {:.0}/s with {:.3} system calls a packet, received {:.0}/s with {:.3}, missed {}",
+            "{what}, pages {:?}: sent {:.0}/s with {:.3} system calls a packet, received {:.0}/s with {:.3}, missed {}",
+            pools[0].region().mapping().page_size(),
             sent.packets as f64 / seconds,
             sent.syscalls as f64 / sent.packets as f64,
             got.packets as f64 / seconds,
