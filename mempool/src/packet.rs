@@ -43,8 +43,9 @@ impl Header {
     pub(crate) unsafe fn reset(this: NonNull<Self>, headroom: usize) {
         // SAFETY: by the caller. The pool checked that the headroom fits the buffer, at most 64 KiB.
         unsafe {
-            (*this.as_ptr()).len = 0;
-            (*this.as_ptr()).off = headroom as u16;
+            let h = this.as_ptr();
+            (*h).len = 0;
+            (*h).off = headroom as u16;
         }
     }
 }
@@ -60,7 +61,11 @@ impl RefCount {
     fn add(&self) {
         // Relaxed: a new reference is made from one that is held.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
-        assert!(before < u32::MAX / 2, "too many clones of one packet");
+        if before >= u32::MAX / 2 {
+            // As Arc: clones that are leaked until the count wraps would make a packet that is free and held. A panic
+            // could be caught and the next clone tried.
+            std::process::abort();
+        }
     }
 
     /// Gives one reference up; true for the last, whose holder then sees all that the others did.
@@ -365,7 +370,9 @@ impl Packet {
         std::iter::successors(Some(self), |p| p.next())
     }
 
-    /// When it was received, in ticks of the receiver's clock; 0 if nobody said.
+    /// When it was received, in ticks of the receiver's clock. Allocation does not clear it: a packet that nobody has
+    /// dated has the date of the one before in its buffer. The same goes for [`port`](Self::port) and
+    /// [`mark`](Self::mark).
     #[must_use]
     #[inline]
     pub fn timestamp(&self) -> u64 {
