@@ -120,7 +120,7 @@ impl PortRig for AfXdp {
         "af_xdp"
     }
     fn medium(&self) -> Medium {
-        Medium { max_frame: Some(1_518), ..Medium::default() }
+        Medium { max_frame: Some(1_518), refuses_small_buffers: true, ..Medium::default() }
     }
     fn open(&mut self, tx_pool: &Mempool, rx_pool: &Mempool) -> Ends {
         self.pairs += 1;
