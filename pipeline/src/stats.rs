@@ -88,6 +88,12 @@ impl StageCounters {
         self.passes[reason as usize].add(n as u64);
     }
 
+    /// Packets dropped, for whatever reason.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.drops.iter().map(Counter::get).sum()
+    }
+
     /// Packets dropped, by reason; those of zero are left out.
     pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> {
         by_reason(&self.drops)

@@ -234,13 +234,14 @@ impl Pipeline {
             let stage = &mut self.stages[i];
             let counters = &self.counters[i];
             counters.packets_in.add(n);
-            if stage.is_sink()
-                && let Some(latency) = &mut self.latency
-            {
-                record_end_to_end(latency, burst, before, self.clock);
-            }
+            let ends = self.latency.is_some() && stage.is_sink();
+            let received = ends.then(|| (Received::of(burst), counters.dropped_total()));
             let mut cx = Context { now: before, latency: None, stopping: false };
             stage.process(burst, &mut cx);
+            if let (Some((received, dropped)), Some(latency)) = (received, &mut self.latency) {
+                let sent = n - (counters.dropped_total() - dropped).min(n);
+                received.record(latency, before, self.clock, sent);
+            }
             if let Some(latency) = &mut self.latency
                 && !stage.polls()
             {
@@ -286,25 +287,40 @@ impl Pipeline {
     }
 }
 
-/// Records from receive to now, once for each run of packets that were received together.
-#[inline]
-fn record_end_to_end(latency: &mut PipelineLatency, burst: &Burst, now: u64, clock: Clock) {
-    let mut packets = burst.iter();
-    let Some(first) = packets.next() else {
-        return;
-    };
-    let mut record = |timestamp: u64, n: u64| {
-        let ns = clock.ns(now.saturating_sub(timestamp)).min(LONGEST_NS);
-        latency.end_to_end.saturating_record_n(ns, n);
-    };
-    let (mut run, mut n) = (first.timestamp(), 1);
-    for packet in packets {
-        if packet.timestamp() == run {
-            n += 1;
-        } else {
-            record(run, n);
-            (run, n) = (packet.timestamp(), 1);
+/// When the packets of a burst were received, in runs of those that were received together: (ticks, packets).
+struct Received {
+    runs: [(u64, u64); BURST],
+    len: usize,
+}
+
+impl Received {
+    #[inline]
+    fn of(burst: &Burst) -> Self {
+        let mut this = Self { runs: [(0, 0); BURST], len: 0 };
+        for packet in burst {
+            let ticks = packet.timestamp();
+            match this.runs[..this.len].last_mut() {
+                Some((run, n)) if *run == ticks => *n += 1,
+                _ => {
+                    this.runs[this.len] = (ticks, 1);
+                    this.len += 1;
+                }
+            }
+        }
+        this
+    }
+
+    /// Records the time until `now` of the first `sent` packets: a port takes from the front, the rest was dropped.
+    #[inline]
+    fn record(&self, latency: &mut PipelineLatency, now: u64, clock: Clock, mut sent: u64) {
+        for (ticks, n) in &self.runs[..self.len] {
+            let n = sent.min(*n);
+            if n == 0 {
+                return;
+            }
+            let ns = clock.ns(now.saturating_sub(*ticks)).min(LONGEST_NS);
+            latency.end_to_end.saturating_record_n(ns, n);
+            sent -= n;
         }
     }
-    record(run, n);
 }
