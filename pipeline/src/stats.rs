@@ -88,10 +88,11 @@ impl StageCounters {
         self.passes[reason as usize].add(n as u64);
     }
 
-    /// Packets dropped, for whatever reason.
+    /// Packets dropped for one reason.
     #[must_use]
-    pub fn dropped_total(&self) -> u64 {
-        self.drops.iter().map(Counter::get).sum()
+    #[inline]
+    pub fn drops_for(&self, reason: Reason) -> u64 {
+        self.drops[reason as usize].get()
     }
 
     /// Packets dropped, by reason; those of zero are left out.

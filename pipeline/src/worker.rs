@@ -10,7 +10,7 @@ use warpdrive_pmd::clock::{Clock, ticks};
 use warpdrive_pmd::idle::{Idle, IdlePolicy};
 
 use crate::stage::{Context, Stage};
-use crate::stats::{LONGEST_NS, PipelineLatency, SharedStage};
+use crate::stats::{LONGEST_NS, PipelineLatency, Reason, SharedStage, StageCounters};
 
 /// Rounds between two looks at the control plane.
 const CONTROL_EVERY: u32 = 256;
@@ -234,13 +234,11 @@ impl Pipeline {
             let stage = &mut self.stages[i];
             let counters = &self.counters[i];
             counters.packets_in.add(n);
-            let ends = self.latency.is_some() && stage.is_sink();
-            let received = ends.then(|| (Received::of(burst), counters.dropped_total()));
+            let received = (self.latency.is_some() && stage.is_sink()).then(|| Received::of(burst, counters));
             let mut cx = Context { now: before, latency: None, stopping: false };
             stage.process(burst, &mut cx);
-            if let (Some((received, dropped)), Some(latency)) = (received, &mut self.latency) {
-                let sent = n - (counters.dropped_total() - dropped).min(n);
-                received.record(latency, before, self.clock, sent);
+            if let (Some(received), Some(latency)) = (received, &mut self.latency) {
+                received.record(latency, before, self.clock, counters);
             }
             if let Some(latency) = &mut self.latency
                 && !stage.polls()
@@ -287,40 +285,33 @@ impl Pipeline {
     }
 }
 
-/// When the packets of a burst were received, in runs of those that were received together: (ticks, packets).
+/// When the packets of a burst were received: noted before a port takes them, recorded when it is known how many it took.
 struct Received {
-    runs: [(u64, u64); BURST],
+    ticks: [u64; BURST],
     len: usize,
+    /// Packets the port had refused until then.
+    refused: u64,
 }
 
 impl Received {
     #[inline]
-    fn of(burst: &Burst) -> Self {
-        let mut this = Self { runs: [(0, 0); BURST], len: 0 };
-        for packet in burst {
-            let ticks = packet.timestamp();
-            match this.runs[..this.len].last_mut() {
-                Some((run, n)) if *run == ticks => *n += 1,
-                _ => {
-                    this.runs[this.len] = (ticks, 1);
-                    this.len += 1;
-                }
-            }
+    fn of(burst: &Burst, counters: &StageCounters) -> Self {
+        let mut ticks = [0; BURST];
+        for (place, packet) in ticks.iter_mut().zip(burst) {
+            *place = packet.timestamp();
         }
-        this
+        Self { ticks, len: burst.len(), refused: counters.drops_for(Reason::Full) }
     }
 
-    /// Records the time until `now` of the first `sent` packets: a port takes from the front, the rest was dropped.
+    /// Records the time until `now`, once for each run of packets that were received together. A port takes from the
+    /// front; those it refused were dropped and do not count.
     #[inline]
-    fn record(&self, latency: &mut PipelineLatency, now: u64, clock: Clock, mut sent: u64) {
-        for (ticks, n) in &self.runs[..self.len] {
-            let n = sent.min(*n);
-            if n == 0 {
-                return;
-            }
-            let ns = clock.ns(now.saturating_sub(*ticks)).min(LONGEST_NS);
-            latency.end_to_end.saturating_record_n(ns, n);
-            sent -= n;
+    fn record(&self, latency: &mut PipelineLatency, now: u64, clock: Clock, counters: &StageCounters) {
+        let refused = counters.drops_for(Reason::Full) - self.refused;
+        let sent = self.len.saturating_sub(refused as usize);
+        for run in self.ticks[..sent].chunk_by(|a, b| a == b) {
+            let ns = clock.ns(now.saturating_sub(run[0])).min(LONGEST_NS);
+            latency.end_to_end.saturating_record_n(ns, run.len() as u64);
         }
     }
 }

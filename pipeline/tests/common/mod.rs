@@ -151,7 +151,7 @@ impl Line {
     }
 
     pub fn dropped(&self) -> u64 {
-        self.pipeline.counters().iter().map(|c| c.dropped_total()).sum()
+        self.pipeline.counters().iter().flat_map(|c| c.drops()).map(|(_, n)| n).sum()
     }
 
     /// Rounds until every packet has come out or was dropped and counted.
