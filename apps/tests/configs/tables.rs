@@ -104,7 +104,7 @@ fn mempools() -> Vec<Wrong> {
 
 fn ports() -> Vec<Wrong> {
     vec![
-        tables_of("»[port.c]\nsize = 64", "port \"c\" has no driver", "driver = one of null, pcap"),
+        tables_of("»[port.c]\nsize = 64", "port \"c\" has no driver", "driver = one of af_packet, af_xdp"),
         tables_of("[port.c]\ndriver = »\"nul\"", "no port driver \"nul\"", "did you mean \"null\"?"),
         tables_of("[port.c]\ndriver = »\"e1000\"", "no port driver \"e1000\"", "null, pcap"),
         tables_of("[port.c]\ndriver = »1", "text is expected", "quotes"),
