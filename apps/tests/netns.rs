@@ -34,9 +34,12 @@ macro_rules! need {
             return;
         }
         drop(probe);
+        // One at a time: each program keeps whole cores busy.
+        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     };
 }
 
+static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Network namespaces of one test, deleted when it ends, however it ends.
@@ -393,7 +396,7 @@ fn a_pulled_cable_is_reported_and_survived() {
         net.must("far", "ping -c 1 -W 2 192.0.2.2");
         net.must("far", "ip link set e0 down");
         let said = |what: &str| {
-            let deadline = Instant::now() + Duration::from_secs(5);
+            let deadline = Instant::now() + Duration::from_secs(20);
             while !program.said().contains(what) {
                 assert!(Instant::now() < deadline, "{driver}: {what:?} is not in {}", program.said());
                 std::thread::sleep(Duration::from_millis(50));
