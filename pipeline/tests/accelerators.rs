@@ -250,7 +250,7 @@ fn what_has_no_whole_datagram_passes_untouched_with_its_reason() {
             lab.zip(ZipOp::Decompress),
         ] {
             let (out, line) = run(&lab.pool, vec![stage], std::slice::from_ref(&frame));
-            assert_eq!(out, [frame.clone()]);
+            assert_eq!(out, std::slice::from_ref(&frame));
             assert_eq!(line.passes(1), [(reason, 1)], "{frame:02x?}");
         }
     }
