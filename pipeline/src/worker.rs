@@ -177,6 +177,12 @@ impl Pipeline {
         &self.counters
     }
 
+    /// What was recorded so far; `None` when it was not wanted.
+    #[must_use]
+    pub fn latency(&self) -> Option<&PipelineLatency> {
+        self.latency.as_ref()
+    }
+
     /// One round: poll what gives packets, push them on as far as they go. Returns how many moved.
     #[inline]
     pub fn round(&mut self, now: u64, stopping: bool) -> usize {
