@@ -1,13 +1,13 @@
 //! `forward-null`: what the framework itself costs. Null port to null port, against testpmd between net_null ports.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use warpdrive_pipeline::config::Config;
 use warpdrive_pipeline::cores;
 use warpdrive_pipeline::launch::{self, Running};
 use warpdrive_pipeline::plan::Plan;
 
-use crate::measure::{Better, Contender, Line, alternate};
+use crate::measure::{Better, Contender, Line, alternate, cpu_time};
 use crate::peers::PageSize;
 use crate::testpmd::{Setup, Testpmd};
 use crate::{BenchError, Emit, Options};
@@ -15,6 +15,9 @@ use crate::{BenchError, Emit, Options};
 /// Time between the start of polling and the first count.
 const WARM: Duration = Duration::from_millis(50);
 const COUNTED: &str = "a packet is counted once, when the transmit queue has taken it: ours at port \"sink\", testpmd's TX-packets of both ports";
+
+const TIMED: &str =
+    "a second is one of the polling thread's cpu time: the same as by the clock unless others use that cpu";
 
 /// Runs the bench.
 pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
@@ -48,6 +51,7 @@ pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
             .command(options.command("forward-null"))
             .note(kind)
             .note(COUNTED)
+            .note(TIMED)
             .note(pages.note())
             .note(format!("64-byte frames, bursts of 32, one polling core: cpu {cpu}"));
         if let Ok(testpmd) = &testpmd {
@@ -82,9 +86,11 @@ fn plan(cpu: usize, pages: PageSize, latency: bool) -> Result<Plan, BenchError> 
 fn ours(plan: &Plan, slice: Duration) -> Result<f64, BenchError> {
     let running = launch::launch(plan, &launch::Options::default())?;
     std::thread::sleep(WARM);
-    let (start, before) = (Instant::now(), sent(&running));
+    // Of this process only the worker is busy.
+    let own = std::process::id();
+    let (start, before) = (cpu_time(own)?, sent(&running));
     std::thread::sleep(slice);
-    let (end, after) = (Instant::now(), sent(&running));
+    let (end, after) = (cpu_time(own)?, sent(&running));
     running.stop();
     let ended = running.join();
     if ended.panicked || !ended.leaks.is_empty() {

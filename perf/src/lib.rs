@@ -3,7 +3,7 @@
 //!
 //! [`measure`] has the arithmetic, [`peers`] finds, starts and ends the neighbours; the rest are the benches, one
 //! file each.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use warpdrive_pipeline::cores::CoreError;
 use warpdrive_pipeline::diag::ConfigError;
 use warpdrive_pipeline::launch::LaunchError;
 
+pub mod cputime;
 mod forward;
 pub mod measure;
 mod memory;
@@ -169,6 +170,14 @@ pub enum BenchError {
         what: String,
         /// What to do.
         remedy: String,
+    },
+    /// A process whose cpu time cannot be read.
+    #[error("the cpu time of process {pid}: {cause}. Remedy: did it end early? Run it by hand")]
+    CpuTime {
+        /// Its id.
+        pid: u32,
+        /// The cause.
+        cause: std::io::Error,
     },
     /// Our side counted wrongly.
     #[error("{0}: this is a bug")]

@@ -8,7 +8,7 @@ use warpdrive_pipeline::cores::{self, CpuSet};
 use warpdrive_pmd::clock::{Clock, ticks};
 
 use crate::peers::NoPeer;
-use crate::{BenchError, Options};
+use crate::{BenchError, Options, cputime};
 
 /// Which way a unit is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +170,20 @@ pub fn on_cpu<T: Send>(
             .join()
             .unwrap_or_else(|_| Err(BenchError::Bug("a measuring thread panicked".into())))
     })
+}
+
+/// The cpu time of a process so far.
+///
+/// # Errors
+/// [`BenchError::CpuTime`].
+pub fn cpu_time(pid: u32) -> Result<Duration, BenchError> {
+    cputime::of_process(pid).map_err(|cause| BenchError::CpuTime { pid, cause })
+}
+
+/// A time in ticks of the time-stamp counter.
+#[must_use]
+pub fn in_ticks(time: Duration) -> f64 {
+    time.as_secs_f64() * Clock::get().hz() as f64
 }
 
 /// How often, and how long, a spinning thread was not running.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use warpdrive_mempool::{Burst, DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
 use warpdrive_pmd::clock::{Clock, ticks};
 
-use crate::measure::{Better, Contender, Line, alternate, on_cpu};
+use crate::measure::{Better, Contender, Line, alternate, cpu_time, in_ticks, on_cpu};
 use crate::peers::{CPeer, CPeers, NoPeer, PageSize};
 use crate::{BenchError, Emit, Options};
 
@@ -57,7 +57,7 @@ fn bulks(
     };
     let mut sides: Vec<Contender<'_>> = vec![Box::new(|slice| on_cpu(cpu, || ours(pool, bulk, slice)))];
     for peer in [&mut cached, &mut bare, &mut mbufs].into_iter().flatten() {
-        sides.push(Box::new(|_| peer.slice()));
+        sides.push(Box::new(|_| peer.cpu_slice()));
     }
     let values = alternate(options, &mut sides)?;
     drop(sides);
@@ -76,7 +76,7 @@ fn bulks(
             Line::compare(&name, UNIT, &values[0], theirs)
                 .command(options.command("mempool"))
                 .note(format!("bulk {bulk}, 8,192 buffers of 2,048 bytes; ours: {how}, the packet's length and offset reset"))
-                .note("cycles of the time-stamp counter for one object taken and given back")
+                .note("cycles of the time-stamp counter, of the thread's cpu time, for one object taken and given back")
                 .note(pages.note()),
         );
     }
@@ -113,6 +113,8 @@ fn take_and_return<const N: usize>(pool: &Mempool, burst: &mut Burst) -> bool {
 #[inline(always)]
 fn time(until: u64, bulk: u64, mut round: impl FnMut() -> bool) -> Result<f64, BenchError> {
     let start = ticks();
+    let own = std::process::id();
+    let used = cpu_time(own)?;
     let mut objects = 0;
     loop {
         let mut all = true;
@@ -123,9 +125,8 @@ fn time(until: u64, bulk: u64, mut round: impl FnMut() -> bool) -> Result<f64, B
             return Err(BenchError::Bug("the pool was empty although nobody holds its buffers".to_owned()));
         }
         objects += ROUNDS * bulk;
-        let spent = ticks() - start;
-        if spent >= until {
-            return Ok(spent as f64 / objects as f64);
+        if ticks() - start >= until {
+            return Ok(in_ticks(cpu_time(own)? - used) / objects as f64);
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::BenchError;
+use crate::measure::{cpu_time, in_ticks};
 
 /// Time a peer has to start.
 const START: Duration = Duration::from_secs(30);
@@ -338,21 +339,37 @@ pub struct CPeer {
 #[derive(Deserialize)]
 struct PeerSlice {
     cycles_per_object: f64,
+    objects: u64,
 }
 
 impl CPeer {
-    /// Has it measure one slice; returns cycles an object.
+    /// Has it measure one slice; returns cycles an object, by the clock.
     ///
     /// # Errors
     /// [`BenchError::Program`] when it breaks off.
     pub fn slice(&mut self) -> Result<f64, BenchError> {
+        Ok(self.measure()?.cycles_per_object)
+    }
+
+    /// The same by its cpu time: for a peer of one thread.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when it breaks off.
+    pub fn cpu_slice(&mut self) -> Result<f64, BenchError> {
+        let before = cpu_time(self.process.id())?;
+        let slice = self.measure()?;
+        let used = cpu_time(self.process.id())? - before;
+        Ok(in_ticks(used) / slice.objects as f64)
+    }
+
+    fn measure(&mut self) -> Result<PeerSlice, BenchError> {
         self.process.send("go")?;
-        self.process.read(self.limit, "a slice", cycles_per_object)
+        self.process.read(self.limit, "a slice", peer_slice)
     }
 }
 
-fn cycles_per_object(line: &str) -> Option<f64> {
-    serde_json::from_str::<PeerSlice>(line).ok().map(|slice| slice.cycles_per_object)
+fn peer_slice(line: &str) -> Option<PeerSlice> {
+    serde_json::from_str(line).ok()
 }
 
 #[cfg(test)]
@@ -362,9 +379,10 @@ mod tests {
     #[test]
     fn a_slice_of_a_c_peer_is_read() {
         let line = r#"{"name":"mempool-cache-32","bulk":32,"cycles_per_object":0.730,"objects":355923968}"#;
-        assert_eq!(cycles_per_object(line), Some(0.73));
+        let slice = peer_slice(line).unwrap();
+        assert_eq!((slice.cycles_per_object, slice.objects), (0.73, 355_923_968));
         for other in ["", r#"{"ready":true}"#, "EAL: something", r#"{"cycles_per_object":"x"}"#] {
-            assert_eq!(cycles_per_object(other), None);
+            assert!(peer_slice(other).is_none());
         }
     }
 

@@ -1,9 +1,10 @@
 //! dpdk-testpmd as a peer: resident and interactive, told when to poll and when not.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::BenchError;
+use crate::measure::cpu_time;
 use crate::peers::{NoPeer, PageSize, Process, which};
 
 const NAME: &str = "dpdk-testpmd";
@@ -114,17 +115,17 @@ impl Testpmd {
         self.process.read(ANSWER, "its stop", |line| (line.trim() == "Done.").then_some(()))
     }
 
-    /// The counters of all ports, and when they were asked for.
+    /// The counters of all ports, and the cpu time it had used when they were asked for.
     ///
     /// # Errors
     /// [`BenchError::Program`] when it broke off.
-    pub fn counters(&mut self) -> Result<(Instant, Vec<PortCounters>), BenchError> {
-        let asked = Instant::now();
+    pub fn counters(&mut self) -> Result<(Duration, Vec<PortCounters>), BenchError> {
+        let used = cpu_time(self.id())?;
         self.process.send("show port stats all")?;
-        Ok((asked, read_counters(&mut self.process, self.ports)?))
+        Ok((used, read_counters(&mut self.process, self.ports)?))
     }
 
-    /// Forwards for one slice; returns packets a second, each counted once, when it was sent.
+    /// Forwards for one slice; returns packets in a second of cpu time, each counted once, when it was sent.
     ///
     /// # Errors
     /// [`BenchError::Program`] when it broke off.

@@ -1,0 +1,52 @@
+//! How much time a cpu spent on a process: what a bench on a busy machine should divide by.
+#![expect(unsafe_code, reason = "two calls of libc")]
+
+use std::io;
+use std::time::Duration;
+
+/// The cpu time of all threads of a process since it began, to the nanosecond. That of a process that is not ours
+/// may be read as well.
+///
+/// # Errors
+/// When there is no such process.
+pub fn of_process(pid: u32) -> io::Result<Duration> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::NotFound))?;
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the kernel's library writes one clockid_t.
+    let code = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
+    if code != 0 {
+        return Err(io::Error::from_raw_os_error(code));
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_passes_for_who_works_and_not_for_who_sleeps() {
+        let own = std::process::id();
+        let before = of_process(own).unwrap();
+        let until = std::time::Instant::now() + Duration::from_millis(20);
+        while std::time::Instant::now() < until {}
+        assert!(of_process(own).unwrap() > before);
+
+        let mut sleeper = std::process::Command::new("sleep").arg("10").spawn().unwrap();
+        let spent = of_process(sleeper.id()).unwrap();
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(spent < Duration::from_millis(500), "{spent:?}");
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_has_none() {
+        assert!(of_process(u32::MAX).is_err());
+        assert!(of_process(i32::MAX as u32).is_err());
+    }
+}
