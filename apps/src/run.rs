@@ -118,6 +118,9 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if args.check.config.is_none() {
+        running.report.without.extend(demonstration_goes_without());
+    }
     show::start(&running.report, &plan, &lcores, &name);
     let asked = observe(&mut running, args, &stop);
     let ended = running.join();
@@ -139,6 +142,22 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
         );
     }
     if ended.leaks.is_empty() && !ended.panicked { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What the built-in demonstration has in place of the real thing.
+fn demonstration_goes_without() -> Vec<String> {
+    let mut without = vec![
+        "network ports: input and output are capture files. Remedy: a configuration with af_xdp, af_packet or tap ports, \
+         such as configs/sign-zip-af_xdp.toml"
+            .to_owned(),
+    ];
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        without.push(
+            "privileges: not root, so no network ports, hugepage reservations or physical addresses. Remedy: sudo".to_owned(),
+        );
+    }
+    without
 }
 
 /// Watches until the workers have ended. Returns why they were asked to, if they were.

@@ -174,11 +174,27 @@ pub fn ended(ended: &Ended, asked: Option<&str>) {
     for (name, (packets, bytes)) in &s.counts {
         println!("count {name:?}: {packets} packets, {bytes} bytes");
     }
+    for d in &s.devices {
+        let t = &d.stats;
+        let batch = t.requests as f64 / t.batches.max(1) as f64;
+        println!(
+            "device {:?} ({}): {} requests, {} errors, {batch:.1} a batch, {} bytes in, {} out",
+            d.name, d.driver, t.requests, t.errors, t.bytes_in, t.bytes_out
+        );
+    }
     for p in &s.pools {
         println!(
             "mempool {:?}: in use {}, peak {} of {}, exhausted {} times",
             p.name, p.in_use, p.peak, p.capacity, p.failures
         );
+    }
+    for p in &s.pipelines {
+        for stage in p.stages.iter().filter(|s| s.held_at_exhaustion > 0) {
+            println!(
+                "  when a mempool was exhausted last: {} buffers were with {} of pipeline {:?}",
+                stage.held_at_exhaustion, stage.kind, p.name
+            );
+        }
     }
 }
 

@@ -18,6 +18,13 @@ impl Lent {
         Self { pool: pool.clone(), out: vec![false; pool.buffers()].into(), count: 0 }
     }
 
+    /// Whether [`lend`](Self::lend) takes this packet: it is of this pool and in one piece.
+    #[must_use]
+    #[inline]
+    pub fn accepts(&self, packet: &Packet) -> bool {
+        self.pool.owns(packet) && !packet.is_chained()
+    }
+
     /// Gives a packet of this pool to the device and returns its buffer's index: it starts at
     /// `index * buffer_size` in the pool's region. Its length and headroom are kept for [`take_back`](Self::take_back).
     ///
@@ -25,7 +32,7 @@ impl Lent {
     /// Gives the packet back when it is of another pool or has more than one segment.
     #[inline]
     pub fn lend(&mut self, packet: Packet) -> Result<usize, Packet> {
-        if !self.pool.owns(&packet) || packet.is_chained() {
+        if !self.accepts(&packet) {
             return Err(packet);
         }
         let index = self.pool.index_of(packet.into_header());

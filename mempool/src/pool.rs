@@ -308,6 +308,12 @@ impl Mempool {
         }
     }
 
+    /// How often fewer buffers were given than asked for: one atomic load.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.inner().failures.load(Ordering::Relaxed)
+    }
+
     /// The name it was given.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -125,7 +125,7 @@ pub struct Running {
     workers: Vec<WorkerHandle>,
     stop: Arc<AtomicBool>,
     pub(crate) ports: Vec<OpenPort>,
-    devices: Vec<Arc<dyn Device>>,
+    pub(crate) devices: Vec<Arc<dyn Device>>,
     pub(crate) pools: Vec<Mempool>,
     pub(crate) pipelines: Vec<ObservedPipeline>,
     pub(crate) counts: Vec<(String, Arc<NamedCounter>)>,
@@ -490,6 +490,7 @@ impl<'a> Builder<'a> {
                 stop: Arc::clone(&stop),
                 drain: plan.drain,
                 pools: running.pools.clone(),
+                failures: 0,
                 mailbox: Mailbox { empty: for_worker, full: from_worker },
             };
             let thread = spawn(worker, worker_plan.lcore, worker_plan.cpus)?;

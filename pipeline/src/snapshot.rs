@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use warpdrive_pmd::device::DeviceStats;
 use warpdrive_pmd::port::Link;
 use warpdrive_pmd::stats::QueueStats;
 
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub pipelines: Vec<PipelineSnapshot>,
     /// The pools.
     pub pools: Vec<PoolSnapshot>,
+    /// The accelerators.
+    pub devices: Vec<DeviceSnapshot>,
     /// Counters of `count` stages: packets and bytes.
     pub counts: BTreeMap<String, (u64, u64)>,
     /// Rounds of all poll loops, and those that moved packets. Known at the end only.
@@ -76,6 +79,8 @@ pub struct StageSnapshot {
     pub packets_out: u64,
     /// Packets it holds.
     pub held: u64,
+    /// Buffers it kept from its pool when a pool was last found exhausted; 0 if none was.
+    pub held_at_exhaustion: u64,
     /// Rounds in which it had to wait for room behind it.
     pub stalls: u64,
     /// Packets dropped, by reason.
@@ -84,6 +89,18 @@ pub struct StageSnapshot {
     pub passed: BTreeMap<&'static str, u64>,
     /// Time in the stage.
     pub latency: Option<LatencySnapshot>,
+}
+
+/// An accelerator.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: &'static str,
+    /// What it counted.
+    #[serde(flatten)]
+    pub stats: DeviceStats,
 }
 
 /// A pool.
@@ -152,6 +169,14 @@ impl Running {
                     }
                 })
                 .collect(),
+            devices: self
+                .devices
+                .iter()
+                .map(|d| {
+                    let info = d.info();
+                    DeviceSnapshot { name: info.name, driver: info.driver, stats: d.stats() }
+                })
+                .collect(),
             counts: self.counts.iter().map(|(n, c)| (n.clone(), (c.packets.get(), c.bytes.get()))).collect(),
             rounds: self.rounds,
         }
@@ -197,6 +222,7 @@ fn stage(kind: &'static str, c: &StageCounters, latency: Option<LatencySnapshot>
         packets_in: c.packets_in.get(),
         packets_out: c.packets_out.get(),
         held: c.held.get(),
+        held_at_exhaustion: c.held_at_exhaustion.get(),
         stalls: c.stalls.get(),
         dropped: named(&mut c.drops()),
         passed: named(&mut c.passes()),

@@ -69,6 +69,8 @@ pub struct StageCounters {
     pub packets_out: Counter,
     /// Packets the stage holds now.
     pub held: Counter,
+    /// Buffers the stage kept from its pool when a pool was last found exhausted.
+    pub held_at_exhaustion: Counter,
     /// Rounds in which the stage kept what is before it waiting.
     pub stalls: Counter,
     drops: [Counter; REASONS.len()],

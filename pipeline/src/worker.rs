@@ -27,6 +27,8 @@ pub struct Worker {
     pub drain: Duration,
     /// The pools whose caches are emptied at the end.
     pub pools: Vec<Mempool>,
+    /// How often the pools were exhausted when last looked at.
+    pub failures: u64,
     /// How latency histograms are handed to an observer while the worker runs.
     pub mailbox: Mailbox,
 }
@@ -72,28 +74,47 @@ impl Worker {
             if moved > 0 {
                 report.busy_rounds += 1;
                 idle.busy();
-                if until_control > 0 {
-                    continue;
-                }
             } else {
                 idle.wait();
             }
-            until_control = CONTROL_EVERY;
-            self.publish();
-            if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
-                deadline = Some(now + Clock::get().ticks_of(self.drain));
-            }
-            if self.pipelines.iter().all(|p| p.is_done(stopping)) || deadline.is_some_and(|d| now > d) {
+            if (moved == 0 || until_control == 0) && self.close_what_is_done(stopping) {
                 break;
+            }
+            if until_control == 0 {
+                until_control = CONTROL_EVERY;
+                self.publish();
+                if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
+                    deadline = Some(now + Clock::get().ticks_of(self.drain));
+                }
+                if deadline.is_some_and(|d| now > d) {
+                    break;
+                }
             }
         }
         self.finish(report)
     }
 
+    /// Releases the queues of each pipeline that has ended, which those behind it wait for. True when all have.
+    fn close_what_is_done(&mut self, stopping: bool) -> bool {
+        let mut all = true;
+        for pipeline in &mut self.pipelines {
+            if !pipeline.is_closed() {
+                if pipeline.is_done(stopping) {
+                    pipeline.close();
+                } else {
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
     /// Gauges for observers, and the exchange of histograms.
     fn publish(&mut self) {
+        let failures: u64 = self.pools.iter().map(Mempool::failures).sum();
+        let exhausted = std::mem::replace(&mut self.failures, failures) != failures;
         for pipeline in &self.pipelines {
-            pipeline.publish();
+            pipeline.publish(exhausted);
         }
         if let Ok(mut set) = self.mailbox.empty.pop() {
             for (pipeline, fresh) in self.pipelines.iter_mut().zip(&mut set) {
@@ -110,7 +131,9 @@ impl Worker {
     fn finish(mut self, mut report: WorkerReport) -> WorkerReport {
         for pipeline in &mut self.pipelines {
             report.abandoned += pipeline.stages.iter_mut().map(|s| s.abandon()).sum::<usize>();
-            pipeline.publish();
+            if !pipeline.is_closed() {
+                pipeline.close();
+            }
             report.latency.extend(pipeline.latency.take());
         }
         self.pipelines.clear();
@@ -231,16 +254,34 @@ impl Pipeline {
         }
     }
 
+    fn is_closed(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// Ends the pipeline: releases its queues. Its counters stay.
+    fn close(&mut self) {
+        self.publish(false);
+        self.pollers.clear();
+        self.maintained.clear();
+        self.stages.clear();
+    }
+
     /// Whether nothing is left to do: no packet will come and none is held.
     fn is_done(&self, stopping: bool) -> bool {
-        let source = &self.stages[0];
+        let Some(source) = self.stages.first() else {
+            return true;
+        };
         (source.is_finished() || (stopping && source.kind() == "rx"))
             && self.stages.iter().all(|s| s.held() == 0)
     }
 
-    fn publish(&self) {
+    /// Writes the gauges; when a pool was exhausted, also who has its buffers.
+    fn publish(&self, exhausted: bool) {
         for (stage, counters) in self.stages.iter().zip(&self.counters) {
             counters.held.set(stage.held() as u64);
+            if exhausted {
+                counters.held_at_exhaustion.set(stage.buffers() as u64);
+            }
         }
     }
 }

@@ -309,6 +309,24 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// [`DeviceError`].
     fn create_session(&self, spec: SessionSpec) -> Result<SessionId, DeviceError>;
+
+    /// What all its queues have counted so far.
+    fn stats(&self) -> DeviceStats;
+}
+
+/// What a device has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeviceStats {
+    /// Requests completed, with whatever status.
+    pub requests: u64,
+    /// Those whose status was not [`Status::Ok`].
+    pub errors: u64,
+    /// Batches they were done in: `requests / batches` is how well lanes were filled.
+    pub batches: u64,
+    /// Bytes of input.
+    pub bytes_in: u64,
+    /// Bytes of output.
+    pub bytes_out: u64,
 }
 
 /// Facts about a device: it says what it is.

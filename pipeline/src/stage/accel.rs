@@ -109,13 +109,10 @@ impl<O: Operation> AccelStage<O> {
         }
     }
 
-    /// The next completion, asking the device when none is at hand.
-    fn next(&mut self, want: usize) -> Option<Completion> {
-        if self.ready.is_empty() {
-            self.queue.recv_burst(&mut self.received, want.min(BURST));
-            self.ready.extend(self.received.drain(..));
-        }
-        self.ready.pop_front()
+    /// Asks the device for completions.
+    fn receive(&mut self, want: usize) {
+        self.queue.recv_burst(&mut self.received, want.min(BURST));
+        self.ready.extend(self.received.drain(..));
     }
 }
 
@@ -144,6 +141,8 @@ impl<O: Operation> Stage for AccelStage<O> {
     }
 
     fn poll(&mut self, out: &mut Burst, max: usize, cx: &mut Context<'_>) {
+        // The device is asked once: an inline engine computes in there, and receiving must not wait for more than a batch.
+        let mut asked = false;
         while out.len() < max {
             if self.bypass.front().is_some_and(|b| b.after <= self.finished) {
                 if let Some(bypass) = self.bypass.pop_front() {
@@ -151,7 +150,10 @@ impl<O: Operation> Stage for AccelStage<O> {
                 }
                 continue;
             }
-            let Some(completion) = self.next(max - out.len()) else {
+            if self.ready.is_empty() && !std::mem::replace(&mut asked, true) {
+                self.receive(max - out.len());
+            }
+            let Some(completion) = self.ready.pop_front() else {
                 return;
             };
             self.finished += 1;

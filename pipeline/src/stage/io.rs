@@ -76,8 +76,8 @@ impl Stage for RxStage {
         }
     }
 
-    fn held(&self) -> usize {
-        0
+    fn buffers(&self) -> usize {
+        self.queue.held()
     }
 
     fn is_finished(&self) -> bool {

@@ -61,6 +61,11 @@ pub trait Stage: Send {
         0
     }
 
+    /// Buffers that are kept from their pool here: packets held, and buffers a driver has to receive into.
+    fn buffers(&self) -> usize {
+        self.held()
+    }
+
     /// For sources: whether nothing will ever come again.
     fn is_finished(&self) -> bool {
         false

@@ -8,13 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrayvec::ArrayVec;
+use crossbeam::utils::CachePadded;
 use warpdrive_mempool::{DmaSlice, Domain, DomainView};
 
 use crate::clock;
 use crate::device::{
-    Completion, Device, DeviceError, DeviceInfo, Queue, Request, SessionId, SessionSpec, Status,
+    Completion, Device, DeviceError, DeviceInfo, DeviceStats, Queue, Request, SessionId, SessionSpec, Status,
 };
 use crate::idle::IdlePolicy;
+use crate::stats::Counter;
 
 mod core;
 mod inline;
@@ -114,7 +116,21 @@ pub struct SoftDevice<E: Engine> {
     sessions: Arc<Sessions<E::Session>>,
     placement: Placement,
     core: Option<EngineCore<E>>,
+    /// Those of every queue ever opened.
+    counters: Mutex<Vec<SharedCounters>>,
 }
+
+/// What the executor of one queue counts. It alone writes.
+#[derive(Default)]
+struct ExecutorCounters {
+    requests: Counter,
+    errors: Counter,
+    batches: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
+}
+
+type SharedCounters = Arc<CachePadded<ExecutorCounters>>;
 
 impl<E: Engine> SoftDevice<E> {
     /// Opens a device whose queues resolve addresses in `domain`.
@@ -132,11 +148,19 @@ impl<E: Engine> SoftDevice<E> {
             sessions: Arc::new(Sessions::new()),
             placement,
             core,
+            counters: Mutex::new(Vec::new()),
         })
     }
 
     fn executor(&self) -> Executor<E> {
-        Executor { engine: E::new(), view: self.domain.view(), sessions: Arc::clone(&self.sessions) }
+        let counters = SharedCounters::default();
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        Executor {
+            engine: E::new(),
+            view: self.domain.view(),
+            sessions: Arc::clone(&self.sessions),
+            counters,
+        }
     }
 }
 
@@ -180,6 +204,18 @@ impl<E: Engine> Device for SoftDevice<E> {
             .add(session)
             .ok_or_else(|| DeviceError::Sessions { device: self.name.clone(), max: MAX_SESSIONS })
     }
+
+    fn stats(&self) -> DeviceStats {
+        let mut sum = DeviceStats::default();
+        for c in self.counters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            sum.requests += c.requests.get();
+            sum.errors += c.errors.get();
+            sum.batches += c.batches.get();
+            sum.bytes_in += c.bytes_in.get();
+            sum.bytes_out += c.bytes_out.get();
+        }
+        sum
+    }
 }
 
 /// An engine with what it needs to serve requests: the same inline and on an engine core.
@@ -187,6 +223,7 @@ struct Executor<E: Engine> {
     engine: E,
     view: DomainView,
     sessions: Arc<Sessions<E::Session>>,
+    counters: SharedCounters,
 }
 
 impl<E: Engine> Executor<E> {
@@ -200,7 +237,14 @@ impl<E: Engine> Executor<E> {
             results.clear();
             results.extend(requests.iter().map(|_| Err(Status::EngineFailed)));
         }
+        self.counters.batches.add(1);
+        self.counters.requests.add(requests.len() as u64);
         for (request, result) in requests.drain(..).zip(results) {
+            self.counters.bytes_in.add(u64::from(request.src().len));
+            match result {
+                Ok(n) => self.counters.bytes_out.add(n as u64),
+                Err(_) => self.counters.errors.add(1),
+            }
             let (status, produced) = match result {
                 Ok(n) => (Status::Ok, n as u32),
                 Err(status) => (status, 0),

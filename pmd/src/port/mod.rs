@@ -7,9 +7,13 @@ use warpdrive_mempool::{Burst, MemError, Mempool};
 
 use crate::stats::SharedCounters;
 
+pub mod af_packet;
+pub mod af_xdp;
+pub(crate) mod netdev;
 pub mod null;
 pub mod pcap;
 pub mod ring;
+pub mod tap;
 
 /// The receive half of a port's queue. One worker owns it.
 pub trait RxQueue: Send {
@@ -245,16 +249,22 @@ impl<T: ?Sized> Takeable<T> {
 /// The configuration of a port: one variant for each driver, named as in `driver = "…"`.
 #[derive(Clone, Debug)]
 pub enum PortConfig {
+    /// [`af_packet`].
+    AfPacket(af_packet::AfPacketConfig),
+    /// [`af_xdp`].
+    AfXdp(af_xdp::AfXdpConfig),
     /// [`null`].
     Null(null::NullConfig),
     /// [`pcap`].
     Pcap(pcap::PcapConfig),
     /// [`ring`].
     Ring(ring::RingConfig),
+    /// [`tap`].
+    Tap(tap::TapConfig),
 }
 
 /// Names of all drivers, for messages and completion.
-pub const DRIVERS: &[&str] = &["null", "pcap", "ring"];
+pub const DRIVERS: &[&str] = &["af_packet", "af_xdp", "null", "pcap", "ring", "tap"];
 
 impl PortConfig {
     /// Reads the table of a port whose `driver` key is `driver` (and has been removed from the table). `None` when
@@ -264,9 +274,12 @@ impl PortConfig {
         table: D,
     ) -> Option<Result<Self, D::Error>> {
         Some(match driver {
+            "af_packet" => Deserialize::deserialize(table).map(Self::AfPacket),
+            "af_xdp" => Deserialize::deserialize(table).map(Self::AfXdp),
             "null" => Deserialize::deserialize(table).map(Self::Null),
             "pcap" => Deserialize::deserialize(table).map(Self::Pcap),
             "ring" => Deserialize::deserialize(table).map(Self::Ring),
+            "tap" => Deserialize::deserialize(table).map(Self::Tap),
             _ => return None,
         })
     }
@@ -275,8 +288,9 @@ impl PortConfig {
     #[must_use]
     pub fn buffers_per_rx(&self) -> usize {
         match self {
+            Self::AfXdp(c) => c.ring_size as usize,
             Self::Ring(c) => c.slots,
-            Self::Null(_) | Self::Pcap(_) => 0,
+            Self::AfPacket(_) | Self::Null(_) | Self::Pcap(_) | Self::Tap(_) => 0,
         }
     }
 
@@ -284,7 +298,8 @@ impl PortConfig {
     #[must_use]
     pub fn buffers_per_tx(&self) -> usize {
         match self {
-            Self::Null(_) | Self::Pcap(_) | Self::Ring(_) => 0, // a ring's buffers are counted where they are received
+            Self::AfXdp(c) => c.ring_size as usize,
+            Self::AfPacket(_) | Self::Null(_) | Self::Pcap(_) | Self::Tap(_) | Self::Ring(_) => 0, // a ring's buffers are counted where they are received
         }
     }
 
@@ -294,9 +309,12 @@ impl PortConfig {
     /// What the driver says, see [`PortError`].
     pub fn open(&self, name: &str, pool: &Mempool) -> Result<Box<dyn Port>, PortError> {
         Ok(match self {
+            Self::AfPacket(c) => Box::new(af_packet::AfPacketPort::open(name, c, pool)?),
+            Self::AfXdp(c) => Box::new(af_xdp::AfXdpPort::open(name, c, pool)?),
             Self::Null(c) => Box::new(null::NullPort::open(name, c, pool)?),
             Self::Pcap(c) => Box::new(pcap::PcapPort::open(name, c, pool)?),
             Self::Ring(c) => Box::new(ring::RingPort::open(name, c, pool)?),
+            Self::Tap(c) => Box::new(tap::TapPort::open(name, c, pool)?),
         })
     }
 }

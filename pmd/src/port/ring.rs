@@ -177,6 +177,13 @@ impl RxQueue for RingRx {
     }
 }
 
+impl Drop for RingRx {
+    fn drop(&mut self) {
+        // Nobody will take what is in the ring now.
+        self.counters.missed.add(self.ring.slots() as u64);
+    }
+}
+
 /// Sending end of a ring.
 pub struct RingTx {
     ring: Producer<Packet>,

@@ -1,1 +1,0 @@
-//! The conformance suite: what every port driver and every engine must do, written once.

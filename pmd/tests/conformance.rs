@@ -1,0 +1,47 @@
+//! Every driver and every engine against the conformance suite.
+
+mod rigs;
+
+use warpdrive_pmd::conformance::{check_device, check_port};
+use warpdrive_pmd::engine::Placement;
+use warpdrive_pmd::idle::IdlePolicy;
+
+#[test]
+fn null_conforms() {
+    check_port(&mut rigs::port::Null);
+}
+
+#[test]
+fn ring_conforms() {
+    check_port(&mut rigs::port::Ring::default());
+}
+
+#[test]
+fn pcap_conforms() {
+    check_port(&mut rigs::port::Pcap::new("pcap"));
+}
+
+#[test]
+fn pcapng_conforms() {
+    check_port(&mut rigs::port::Pcap::new("pcapng"));
+}
+
+#[test]
+fn zip_conforms_inline() {
+    check_device(&rigs::zip::Zip::new(Placement::Inline));
+}
+
+#[test]
+fn zip_conforms_on_an_engine_core() {
+    check_device(&rigs::zip::Zip::new(Placement::Core { cpu: 0, idle: IdlePolicy::Pause }));
+}
+
+#[test]
+fn tap_conforms() {
+    rigs::netns::in_namespace(|| check_port(&mut rigs::netns::Tap::default()));
+}
+
+#[test]
+fn af_packet_conforms() {
+    rigs::netns::in_namespace(|| check_port(&mut rigs::netns::AfPacket::default()));
+}

@@ -1,0 +1,5 @@
+//! One rig for each driver and engine. A new one needs a type here and a test in `conformance.rs`.
+
+pub mod netns;
+pub mod port;
+pub mod zip;
