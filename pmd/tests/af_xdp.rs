@@ -166,7 +166,7 @@ fn queues_share_the_pool_and_those_not_named_stay_with_the_kernel() {
         assert!(matches!(right.rx_queue(2).err(), Some(PortError::NoSuchQueue { .. })));
         drop(rx0);
         // A veth hands a frame of transmit queue n to receive queue n of the other end.
-        let mut all = vec![tx0, left.tx_queue(1).unwrap(), left.tx_queue(2).unwrap()];
+        let mut all = [tx0, left.tx_queue(1).unwrap(), left.tx_queue(2).unwrap()];
         for (queue, tx) in all.iter_mut().enumerate() {
             let mut burst = Burst::new();
             for n in 0..10 + queue {
@@ -191,32 +191,36 @@ fn an_exhausted_pool_is_counted_and_receiving_goes_on_when_buffers_come_back() {
     let pools = [pool(512, 2048), pool(96, 2048)];
     let (_left, _rx, mut tx) = open(&lab.left, &config(), &pools[0]);
     let (right, mut rx, _tx) = open(&lab.right, &config(), &pools[1]);
-    assert_eq!(rx.held(), 96);
-    let mut send = |count| {
-        for n in 0..count {
+    assert!((20..=48).contains(&rx.held()), "not more than half of the pool: {}", rx.held());
+    let mut send = |numbers: std::ops::Range<usize>| {
+        let count = numbers.len();
+        for n in numbers {
             let mut burst = Burst::new();
             burst.push(frame(&pools[0], n, 64)).unwrap();
             send_all(tx.as_mut(), &mut burst);
         }
         wait("all is sent", || tx.flush() == 0);
+        count
     };
-    send(200);
-    let mut kept = Vec::new();
-    wait("all buffers are in our hands", || {
-        let mut burst = Burst::new();
-        rx.rx_burst(&mut burst, 10);
-        kept.extend(burst.drain_front(BURST));
-        kept.len() == 96
-    });
-    assert_eq!(rx.held(), 0);
+    let (mut kept, mut sent, mut missed) = (Vec::new(), 0, 0);
+    while sent < 200 {
+        sent += send(sent..sent + 20);
+        wait("each frame is received or counted", || {
+            let mut burst = Burst::new();
+            rx.rx_burst(&mut burst, 10);
+            kept.extend(burst.drain_front(BURST));
+            assert_eq!(right.link(), Link::Up);
+            missed = rx.counters().missed.get() as usize;
+            kept.len() + missed == sent
+        });
+    }
+    assert_eq!((kept.len(), missed, rx.held()), (96, 104, 0));
     assert!(rx.counters().no_buffer.get() > 0);
-    assert_eq!(right.link(), Link::Up);
-    assert_eq!(rx.counters().missed.get(), 200 - 96, "as the kernel counts it");
     assert!(kept.iter().enumerate().all(|(n, p)| p.data() == bytes_of(n, 64)));
     kept.clear();
     rx.rx_burst(&mut Burst::new(), BURST);
-    assert!(rx.held() >= 64);
-    send(5);
+    assert!(rx.held() >= 20);
+    send(0..5);
     let mut burst = Burst::new();
     wait("more frames", || {
         rx.rx_burst(&mut burst, BURST);
@@ -295,14 +299,18 @@ fn frames_that_cannot_be_sent_are_counted_and_the_others_go() {
 fn a_foreign_packet_waits_in_the_burst_while_there_is_no_buffer_to_copy_it_to() {
     let Some(lab) = Lab::new(1) else { return };
     let (own, foreign) = (pool(200, 2048), pool(8, 2048));
-    let (_port, mut rx, mut tx) = open(&lab.left, &config(), &own);
-    assert_eq!(rx.held() + own.stats().capacity - own.stats().in_use, 200);
+    let (_port, rx, mut tx) = open(&lab.left, &config(), &own);
+    let rest: Vec<_> = std::iter::from_fn(|| own.alloc()).collect();
+    assert_eq!(rest.len() + rx.held(), 200);
     let mut burst = Burst::new();
     burst.push(frame(&foreign, 0, 60)).unwrap();
     assert_eq!(tx.tx_burst(&mut burst), 0);
     assert_eq!(burst.len(), 1);
-    rx.rx_burst(&mut Burst::new(), BURST);
-    assert_eq!(own.stats().in_use, rx.held());
+    drop(rest);
+    assert_eq!(tx.tx_burst(&mut burst), 1);
+    assert_eq!((tx.counters().packets.get(), tx.counters().bytes.get()), (1, 60));
+    wait("it is sent", || tx.flush() == 0);
+    assert_eq!((foreign.stats().in_use, own.stats().in_use), (0, rx.held()));
 }
 
 #[test]
@@ -384,6 +392,24 @@ fn errors_name_the_cause_and_the_remedy() {
     fails(config(), &pool_2k, &["MTU of 3000", "size = 4096"]);
 }
 
+#[test]
+fn without_privileges_the_error_names_those_that_are_missing() {
+    let Some(lab) = Lab::new(1) else { return };
+    let pool = pool(64, 2048);
+    let message = std::thread::scope(|s| {
+        let unprivileged = || {
+            let _kept = std::mem::ManuallyDrop::new(enter(&lab.left)); // coming back is for root alone
+            // SAFETY: no memory is involved. The bare system call changes this thread only.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) }, 0);
+            AfXdpPort::open("in", &config(), &pool).err().expect("not for nobody").to_string()
+        };
+        s.spawn(unprivileged).join().unwrap()
+    });
+    for part in ["XSKMAP", "CAP_NET_RAW", "CAP_BPF", "CAP_NET_ADMIN", "root"] {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
 const CHILD: &str = "WARPDRIVE_TEST_AF_XDP_CHILD";
 
 /// Not a test of its own: the process that the next one kills.
@@ -412,55 +438,4 @@ fn a_killed_process_leaves_no_program_behind() {
     assert!(opened && attached);
     wait("the program is gone", || !Lab::has_program(&lab.left));
     drop(open(&lab.left, &config(), &pool(512, 2048)));
-}
-
-/// Not a pass or fail: `cargo test --release -p warpdrive-pmd --test af_xdp -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn rate_through_a_veth_pair() {
-    for (what, config) in [
-        ("native", AfXdpConfig::new(VETH)),
-        ("native, busy poll", AfXdpConfig { busy_poll_us: 20, ..AfXdpConfig::new(VETH) }),
-        ("generic", AfXdpConfig { attach: Attach::Generic, ..AfXdpConfig::new(VETH) }),
-    ] {
-        let Some(lab) = Lab::new(1) else { return };
-        let pools = [pool(16384, 2048), pool(16384, 2048)];
-        let (_left, mut left_rx, mut tx) = open(&lab.left, &config, &pools[0]);
-        let (right, mut rx, _tx) = open(&lab.right, &config, &pools[1]);
-        let end = Instant::now() + Duration::from_secs(2);
-        let sender_pool = pools[0].clone();
-        let sender = std::thread::spawn(move || {
-            let _slot = WorkerSlot::claim().unwrap();
-            let mut burst = Burst::new();
-            while Instant::now() < end {
-                let start = burst.len();
-                sender_pool.alloc_burst(&mut burst, 32usize.saturating_sub(start));
-                burst.as_mut_slice()[start..].iter_mut().for_each(|p| {
-                    p.set_len(64).unwrap();
-                    p.data_mut()[12..14].copy_from_slice(&[0x88, 0xb5]);
-                });
-                tx.tx_burst(&mut burst);
-                tx.flush();
-                left_rx.rx_burst(&mut Burst::new(), 1);
-            }
-            tx.counters().snapshot()
-        });
-        let _slot = WorkerSlot::claim().unwrap();
-        let begin = Instant::now();
-        while Instant::now() < end {
-            rx.rx_burst(&mut Burst::new(), 32);
-        }
-        let seconds = begin.elapsed().as_secs_f64();
-        let sent = sender.join().unwrap();
-        right.link();
-        let got = rx.counters().snapshot();
-        println!(
-            "{what}: sent {:.0}/s with {:.3} system calls a packet, received {:.0}/s with {:.3}, missed {}",
-            sent.packets as f64 / seconds,
-            sent.syscalls as f64 / sent.packets as f64,
-            got.packets as f64 / seconds,
-            got.syscalls as f64 / got.packets.max(1) as f64,
-            got.missed
-        );
-    }
 }

@@ -1,4 +1,5 @@
 //! Two network namespaces with a veth pair between them, gone when the test is, however it ends.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::fs::File;
 use std::os::fd::AsRawFd;

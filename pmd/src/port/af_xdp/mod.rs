@@ -6,8 +6,9 @@
 //! of another pool, and chained ones, are copied into a buffer of this pool on transmission.
 //!
 //! The XDP program is held by a BPF link, so it goes when the port and its queues are dropped, or the process dies.
-//! Each queue holds up to twice `ring_size` buffers: to receive into, and on their way out. Frames lost below us are
-//! counted by the kernel and copied to `missed` when [`Port::link`] is called and when a queue is dropped.
+//! The queues hold buffers to receive into: up to `ring_size` each, and not more than half of the pool together. What
+//! is on its way out comes on top, up to twice `ring_size`. Frames lost below us are counted by the kernel, and copied
+//! to `missed` when [`Port::link`] is called and when a queue is dropped.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Weak};
@@ -212,6 +213,8 @@ impl AfXdpPort {
         let flags = bind_flags(&report, config, &layout, generic, &mut remarks)?;
         let wakeups = Wakeups { on_demand: config.need_wakeup, busy_poll: config.busy_poll_us > 0 };
         let max_frame = nic.mtu + 18;
+        // Half of the pool is left to those who work on the packets and send them.
+        let hold = (pool.buffers() / 2 / config.queues.len()).min(config.ring_size as usize);
         let (mut rx, mut tx) = (Vec::<Box<dyn RxQueue>>::new(), Vec::<Box<dyn TxQueue>>::new());
         let mut sockets: Vec<(Weak<Socket>, _, _)> = Vec::new();
         let mut first: Option<Arc<Socket>> = None;
@@ -226,7 +229,7 @@ impl AfXdpPort {
             }
             let (socket, rings) =
                 socket.bind((nic.index, *queue), flags, first.as_deref(), &attachment).map_err(failed)?;
-            let rx_half = Rx::new(rings.rx, rings.fill, pool, layout, wakeups, &socket);
+            let rx_half = Rx::new(rings.rx, rings.fill, pool, layout, wakeups, hold, &socket);
             let tx_half = Tx::new(rings.tx, rings.completion, pool, layout, wakeups, max_frame, &socket);
             bpf::set_socket(&map, *queue, socket.fd()).map_err(|e| report.bpf("fill the XSKMAP", e))?;
             let counters = (Arc::clone(rx_half.counters()), Arc::clone(tx_half.counters()));
@@ -236,7 +239,7 @@ impl AfXdpPort {
             first.get_or_insert(socket);
         }
         let zero_copy = first.as_ref().is_some_and(|s| s.zero_copy());
-        remarks.extend(report::remarks(config, &layout, nic_queues, zero_copy));
+        remarks.extend(report::remarks(config, &layout, nic_queues, hold, zero_copy));
         let info = PortInfo {
             name: name.to_owned(),
             driver: "af_xdp",
@@ -281,7 +284,7 @@ fn attach(
             remarks.push("XDP program in the driver (native)".to_owned());
             return Ok((link, false));
         }
-        Some(Err(e)) if wanted == Attach::Native || is_busy(&e) => {
+        Some(Err(e)) if wanted == Attach::Native || is_final(&e) => {
             return Err(report.attach(netlink, "native", e));
         }
         Some(Err(e)) => format!(": the driver does not take it ({e})"),
@@ -293,7 +296,8 @@ fn attach(
     Ok((link, true))
 }
 
-fn is_busy(e: &std::io::Error) -> bool {
+/// Whether trying another mode would lead to the same answer, or hide the reason.
+fn is_final(e: &std::io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EEXIST | libc::EPERM))
 }
 
@@ -338,7 +342,7 @@ impl Port for AfXdpPort {
     fn link(&self) -> Link {
         for (socket, rx, tx) in &self.sockets {
             if let Some(socket) = socket.upgrade() {
-                queue::count_missed(&socket, rx, tx);
+                queue::count_missed(&socket, Some(rx), Some(tx));
             }
         }
         match self.netlink.interface(&self.interface) {
@@ -359,5 +363,32 @@ impl Port for AfXdpPort {
 
     fn tx_queue(&mut self, index: u16) -> Result<Box<dyn TxQueue>, PortError> {
         self.tx.take(index)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use serde::de::value::{Error, MapDeserializer};
+
+    fn read(table: &[(&'static str, &'static str)]) -> Result<AfXdpConfig, Error> {
+        AfXdpConfig::deserialize(MapDeserializer::new(table.iter().copied()))
+    }
+
+    #[test]
+    fn only_the_interface_is_required_and_unknown_keys_are_refused() {
+        let c = read(&[("interface", "eth0")]).unwrap();
+        assert_eq!(
+            (c.queues.as_slice(), c.mode, c.attach, c.ring_size),
+            (&[0][..], Mode::Auto, Attach::Auto, 2048)
+        );
+        assert!(c.need_wakeup && c.busy_poll_us == 0 && c.ethertypes.is_empty() && c.udp_ports.is_empty());
+        let c = read(&[("interface", "eth0"), ("mode", "zero-copy"), ("attach", "generic")]).unwrap();
+        assert_eq!((c.mode, c.attach), (Mode::ZeroCopy, Attach::Generic));
+        assert!(read(&[]).unwrap_err().to_string().contains("interface"));
+        assert!(read(&[("interface", "eth0"), ("queue", "0")]).unwrap_err().to_string().contains("queue"));
+        assert!(
+            read(&[("interface", "eth0"), ("mode", "zc")]).unwrap_err().to_string().contains("zero-copy")
+        );
     }
 }

@@ -13,6 +13,8 @@ use super::umem::Layout;
 use crate::port::{RxQueue, TxQueue};
 use crate::stats::{QueueCounters, SharedCounters};
 
+/// Buffers lent for receiving at a time.
+const REFILL: usize = BURST / 2;
 /// An Ethernet header: less than that is no frame, and the kernel would never complete it.
 const MIN_FRAME: usize = 14;
 
@@ -33,8 +35,8 @@ pub(super) struct Rx {
     lent: Lent,
     layout: Layout,
     wakeups: Wakeups,
-    /// Entries the fill ring must have free to be worth refilling.
-    refill: usize,
+    /// The most buffers the kernel gets to receive into.
+    limit: usize,
     counters: SharedCounters,
     socket: Arc<Socket>,
 }
@@ -46,6 +48,7 @@ impl Rx {
         pool: &Mempool,
         layout: Layout,
         wakeups: Wakeups,
+        limit: usize,
         socket: &Arc<Socket>,
     ) -> Self {
         let mut rx = Self {
@@ -54,7 +57,7 @@ impl Rx {
             lent: Lent::new(pool),
             layout,
             wakeups,
-            refill: BURST / 2,
+            limit: limit.max(REFILL),
             counters: QueueCounters::shared(),
             socket: Arc::clone(socket),
         };
@@ -62,19 +65,19 @@ impl Rx {
         rx
     }
 
-    /// Lends the kernel buffers to receive into, as many as its ring takes and the pool has.
+    /// Lends the kernel buffers to receive into, as many as its ring takes, we may and the pool has.
     #[inline]
     fn refill(&mut self) {
-        while self.fill.free(self.refill) >= self.refill {
+        while self.lent.count() + REFILL <= self.limit && self.fill.free(REFILL) >= REFILL {
             let mut fresh = Burst::new();
-            let got = self.lent.pool().alloc_burst(&mut fresh, self.refill);
+            let got = self.lent.pool().alloc_burst(&mut fresh, REFILL);
             for packet in fresh.drain_front(got) {
                 // Cannot fail: it is of this pool and new, so of one piece.
                 if let Ok(index) = self.lent.lend(packet) {
                     self.fill.write(self.layout.fill_address(index));
                 }
             }
-            if got < self.refill {
+            if got < REFILL {
                 self.counters.no_buffer.add(1);
                 break;
             }
@@ -159,18 +162,23 @@ fn discard_empty(burst: &mut Burst, start: usize) {
     );
 }
 
-/// Brings the counter of packets lost below us up to date.
-pub(super) fn count_missed(socket: &Socket, rx: &QueueCounters, tx: &QueueCounters) {
+/// Brings the counts of what the kernel lost up to date: frames for which no buffer or no place in the receive ring was
+/// there, and descriptors it refused to send. How often a driver found the fill ring empty is no number of packets: in
+/// copy mode each such frame is among the dropped.
+pub(super) fn count_missed(socket: &Socket, rx: Option<&QueueCounters>, tx: Option<&QueueCounters>) {
     if let Some(s) = socket.statistics() {
-        // Frames for which no buffer or no place in the ring was there. How often a driver found the fill ring empty
-        // is no number of packets: in copy mode each such frame is among the dropped.
-        rx.missed.set(s.rx_dropped + s.rx_ring_full);
-        tx.missed.set(s.tx_invalid_descs);
+        if let Some(rx) = rx {
+            rx.missed.set(s.rx_dropped + s.rx_ring_full);
+        }
+        if let Some(tx) = tx {
+            tx.missed.set(s.tx_invalid_descs);
+        }
     }
 }
 
 impl Drop for Rx {
     fn drop(&mut self) {
+        count_missed(&self.socket, Some(&self.counters), None);
         let nothing = Lent::new(self.lent.pool());
         self.socket.keep_until_close(mem::replace(&mut self.lent, nothing));
     }
@@ -334,6 +342,7 @@ impl TxQueue for Tx {
 impl Drop for Tx {
     fn drop(&mut self) {
         self.reap();
+        count_missed(&self.socket, None, Some(&self.counters));
         let nothing = Lent::new(self.lent.pool());
         self.socket.keep_until_close(mem::replace(&mut self.lent, nothing));
     }

@@ -127,6 +127,7 @@ pub(super) fn remarks(
     config: &AfXdpConfig,
     layout: &Layout,
     nic_queues: u32,
+    hold: usize,
     zero_copy: bool,
 ) -> Vec<String> {
     let mode = match (zero_copy, config.mode) {
@@ -145,10 +146,7 @@ pub(super) fn remarks(
             layout.room,
             layout.in_front()
         ),
-        format!(
-            "four rings of {} a queue: up to {} buffers held to receive into",
-            config.ring_size, config.ring_size
-        ),
+        format!("four rings of {} a queue, up to {hold} buffers held to receive into", config.ring_size),
     ];
     if !config.ethertypes.is_empty() || !config.udp_ports.is_empty() {
         let types: Vec<_> = config.ethertypes.iter().map(|t| format!("{t:#06x}")).collect();

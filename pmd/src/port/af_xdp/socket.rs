@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use warpdrive_mempool::Lent;
+use warpdrive_mempool::{Lent, Mapping, PageChoice, PageSize, Sharing};
 
 use super::abi::XDP_MAX_TX_SKB_BUDGET;
 use super::rings::{ConsumerRing, ProducerRing, RingKind};
@@ -14,6 +14,7 @@ use super::umem::Layout;
 
 /// How long a queue may take to come free after its last socket was closed: the kernel does that in a work queue.
 const RELEASE: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(5);
 
 /// A bound socket, shared by the two halves of its queue. It is closed when both are gone.
 ///
@@ -29,7 +30,8 @@ pub(super) struct Socket {
 struct AfterClose {
     ifindex: u32,
     queue: u32,
-    zero_copy: bool,
+    /// With zero-copy: see [`queue_comes_free`].
+    probe: Option<OwnedFd>,
     /// Buffers the kernel had when a half was dropped. They stay with it until the socket is closed.
     lent: Mutex<Vec<Lent>>,
 }
@@ -123,12 +125,14 @@ impl Unbound {
             if e.raw_os_error() != Some(libc::EBUSY) || Instant::now() > deadline {
                 return Err(Step::Bind.failed(e));
             }
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(RETRY);
         }
         let mut options = libc::xdp_options { flags: 0 };
         get(&self.fd, libc::XDP_OPTIONS, &mut options).map_err(|e| Step::Bind.failed(e))?;
         let zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
-        let after = AfterClose { ifindex, queue, zero_copy, lent: Mutex::default() };
+        // Made now, for a socket stays in the network namespace in which it was made.
+        let probe = zero_copy.then(create).transpose().map_err(|e| Step::Create.failed(e))?;
+        let after = AfterClose { ifindex, queue, probe, lent: Mutex::default() };
         let socket = Socket { fd: self.fd, after, _attachment: Arc::clone(attachment) };
         Ok((Arc::new(socket), self.rings))
     }
@@ -140,7 +144,7 @@ impl Socket {
     }
 
     pub(super) fn zero_copy(&self) -> bool {
-        self.after.zero_copy
+        self.after.probe.is_some()
     }
 
     /// Makes the kernel send what is in the transmit ring. It says why not by the ring, which stays as it is.
@@ -185,7 +189,7 @@ impl Drop for AfterClose {
     fn drop(&mut self) {
         // The socket is closed by now, and no ring is mapped any more: each half unmapped its own before it let go of
         // the socket. In copy mode the kernel is done with the memory then (xsk_unbind_dev waits for its readers).
-        if self.zero_copy && !queue_comes_free(self.ifindex, self.queue) {
+        if self.probe.take().is_some_and(|probe| !queue_comes_free(probe, self.ifindex, self.queue)) {
             // The NIC may still write: better short of buffers than of sense. The pool's memory stays for them.
             tracing::warn!(
                 queue = self.queue,
@@ -200,40 +204,37 @@ impl Drop for AfterClose {
 }
 
 /// With zero-copy the driver lets go of the buffers some time after the socket was closed, in a work queue of the
-/// kernel. It shows by the queue's taking a new socket, for which we use one with a page of its own.
-fn queue_comes_free(ifindex: u32, queue: u32) -> bool {
-    let probe = || -> io::Result<()> {
-        const PAGE: usize = 4096;
-        let page = warpdrive_mempool::Mapping::new(
-            PAGE,
-            warpdrive_mempool::PageChoice::Exactly(warpdrive_mempool::PageSize::Size4K),
-            warpdrive_mempool::Sharing::Shared,
-            None,
-        )
-        .map_err(io::Error::other)?;
-        let fd = create()?;
+/// kernel. It shows by the queue's taking another socket: `probe`, with a page of its own.
+fn queue_comes_free(probe: OwnedFd, ifindex: u32, queue: u32) -> bool {
+    const PAGE: PageSize = PageSize::Size4K;
+    let prepare = || -> io::Result<Mapping> {
+        let page = Mapping::new(PAGE.bytes(), PageChoice::Exactly(PAGE), Sharing::Shared, None)
+            .map_err(io::Error::other)?;
         let umem = libc::xdp_umem_reg {
             addr: page.va().0 as u64,
-            len: PAGE as u64,
-            chunk_size: PAGE as u32,
+            len: PAGE.bytes() as u64,
+            chunk_size: PAGE.bytes() as u32,
             headroom: 0,
             flags: 0,
             tx_metadata_len: 0,
         };
-        set(&fd, libc::SOL_XDP, libc::XDP_UMEM_REG, &umem)?;
+        set(&probe, libc::SOL_XDP, libc::XDP_UMEM_REG, &umem)?;
         for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING] {
-            set(&fd, libc::SOL_XDP, ring, &1u32)?;
+            set(&probe, libc::SOL_XDP, ring, &1u32)?;
         }
-        bind(&fd, ifindex, queue, libc::XDP_COPY, None)
+        Ok(page)
+    };
+    let Ok(_page) = prepare() else {
+        return false;
     };
     let deadline = Instant::now() + RELEASE;
     loop {
-        match probe() {
+        match bind(&probe, ifindex, queue, libc::XDP_COPY, None) {
             Ok(()) => return true,
             // The interface is gone, and its driver with it.
             Err(e) if e.raw_os_error() == Some(libc::ENODEV) => return true,
             Err(_) if Instant::now() > deadline => return false,
-            Err(_) => thread::sleep(Duration::from_millis(5)),
+            Err(_) => thread::sleep(RETRY),
         }
     }
 }
