@@ -16,11 +16,14 @@ use warpdrive_pipeline::cores::CoreError;
 use warpdrive_pipeline::diag::ConfigError;
 use warpdrive_pipeline::launch::LaunchError;
 
-pub mod cputime;
+mod af_xdp;
+pub mod cpeers;
 mod forward;
+mod lab;
 pub mod measure;
 mod memory;
 mod mempool;
+pub mod os;
 pub mod peers;
 mod ring;
 pub mod testpmd;
@@ -80,6 +83,14 @@ pub const BENCHES: &[Bench] = &[
         package: "dpdk",
         unit: "bytes",
         run: memory::run,
+    },
+    Bench {
+        name: "forward-af-xdp",
+        about: "64-byte frames between two veth interfaces through one core, by AF_XDP; needs root",
+        peer: "dpdk-testpmd, io forwarding between two net_af_xdp ports",
+        package: "dpdk",
+        unit: "packets/s",
+        run: af_xdp::run,
     },
 ];
 

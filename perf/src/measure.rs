@@ -8,7 +8,7 @@ use warpdrive_pipeline::cores::{self, CpuSet};
 use warpdrive_pmd::clock::{Clock, ticks};
 
 use crate::peers::NoPeer;
-use crate::{BenchError, Options, cputime};
+use crate::{BenchError, Options, os};
 
 /// Which way a unit is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +177,7 @@ pub fn on_cpu<T: Send>(
 /// # Errors
 /// [`BenchError::CpuTime`].
 pub fn cpu_time(pid: u32) -> Result<Duration, BenchError> {
-    cputime::of_process(pid).map_err(|cause| BenchError::CpuTime { pid, cause })
+    os::cpu_time(pid).map_err(|cause| BenchError::CpuTime { pid, cause })
 }
 
 /// A time in ticks of the time-stamp counter.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use warpdrive_mempool::{Burst, DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
 use warpdrive_pmd::clock::{Clock, ticks};
 
+use crate::cpeers::{CPeer, CPeers};
 use crate::measure::{Better, Contender, Line, alternate, cpu_time, in_ticks, on_cpu};
-use crate::peers::{CPeer, CPeers, NoPeer, PageSize};
+use crate::peers::{NoPeer, PageSize};
 use crate::{BenchError, Emit, Options};
 
 const PROGRAM: &str = "mempool_peer";

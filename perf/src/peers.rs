@@ -7,17 +7,13 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-use tempfile::TempDir;
-
-use crate::BenchError;
-use crate::measure::{cpu_time, in_ticks};
+use crate::{BenchError, os};
 
 /// Time a peer has to start.
-const START: Duration = Duration::from_secs(30);
+pub(crate) const START: Duration = Duration::from_secs(30);
 /// Time a program has to end by itself.
 const END: Duration = Duration::from_secs(3);
-/// Lines of errors that are kept for messages.
+/// Lines of errors that are kept for messages: the first ten and the last ten.
 const ERROR_LINES: usize = 20;
 
 /// A peer that cannot be measured, and why.
@@ -135,7 +131,7 @@ impl Process {
         let errors = Arc::new(Mutex::new(Vec::new()));
         if let Some(stderr) = child.stderr.take() {
             let errors = Arc::clone(&errors);
-            std::thread::spawn(move || keep_last(stderr, &errors));
+            std::thread::spawn(move || keep_some(stderr, &errors));
         }
         Ok(Self { name, stdin: child.stdin.take(), child, lines, errors })
     }
@@ -208,6 +204,15 @@ impl Process {
         }
     }
 
+    /// Asks it to end, and waits for that.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when it does not, or fails.
+    pub fn terminate(&mut self) -> Result<(), BenchError> {
+        os::terminate(&self.child);
+        self.wait(END)
+    }
+
     fn broken(&self, what: String) -> BenchError {
         let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         let said =
@@ -221,9 +226,12 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Closes its stdin, at which peers end; kills it by its id if it has not ended after 3 s.
+    /// Closes its stdin, at which peers end; asks it to end, by its id; kills it if that took more than 3 s.
     fn drop(&mut self) {
         self.stdin = None;
+        if ended(&mut self.child, END / 3).is_none() {
+            os::terminate(&self.child);
+        }
         if ended(&mut self.child, END).is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();
@@ -244,147 +252,19 @@ fn ended(child: &mut Child, limit: Duration) -> Option<bool> {
     }
 }
 
-fn keep_last(stderr: ChildStderr, errors: &Mutex<Vec<String>>) {
+fn keep_some(stderr: ChildStderr, errors: &Mutex<Vec<String>>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
         if errors.len() == ERROR_LINES {
-            errors.remove(0);
+            errors.remove(ERROR_LINES / 2);
         }
         errors.push(line);
     }
 }
 
-/// The sources of the C peers.
-const SOURCES: &[(&str, &str)] = &[
-    ("peer.h", include_str!("../peers/peer.h")),
-    ("mempool_peer.c", include_str!("../peers/mempool_peer.c")),
-    ("ring_peer.c", include_str!("../peers/ring_peer.c")),
-];
-
-/// A folder with C peers that were built, gone with this.
-pub struct CPeers {
-    folder: TempDir,
-    version: String,
-}
-
-impl CPeers {
-    /// The name in lines.
-    pub const NAME: &str = "DPDK";
-
-    /// Builds one program. Takes a few seconds.
-    ///
-    /// # Errors
-    /// [`NoPeer`] when DPDK's headers or the compiler are missing or do not work.
-    pub fn build(program: &str) -> Result<Self, NoPeer> {
-        let no = |why: String| NoPeer { peer: Self::NAME, why };
-        if which("gcc").is_none() || which("pkg-config").is_none() {
-            return Err(NoPeer::absent(Self::NAME, "gcc pkg-config libdpdk-dev"));
-        }
-        let output = |arguments: &[&str]| {
-            let output = Command::new("pkg-config").args(arguments).arg("libdpdk").output().ok()?;
-            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        };
-        let (Some(version), Some(flags)) = (output(&["--modversion"]), output(&["--cflags", "--libs"]))
-        else {
-            return Err(NoPeer::absent(Self::NAME, "libdpdk-dev"));
-        };
-        let folder =
-            TempDir::with_prefix("warpdrive-perf-").map_err(|e| no(format!("no folder to build in: {e}")))?;
-        for (file, text) in SOURCES {
-            std::fs::write(folder.path().join(file), text)
-                .map_err(|e| no(format!("cannot write {file}: {e}")))?;
-        }
-        let built = Command::new("gcc")
-            .current_dir(folder.path())
-            .args(["-O3", "-march=native", "-o", program, &format!("{program}.c")])
-            .args(flags.split_whitespace())
-            .output()
-            .map_err(|e| no(format!("gcc does not start: {e}")))?;
-        if !built.status.success() {
-            let said = String::from_utf8_lossy(&built.stderr);
-            return Err(no(format!("{program}.c does not compile: {}", said.lines().next().unwrap_or("?"))));
-        }
-        Ok(Self { folder, version })
-    }
-
-    /// Name and version.
-    #[must_use]
-    pub fn title(&self) -> String {
-        format!("{} {}", Self::NAME, self.version)
-    }
-
-    /// Starts the program; it waits for its slices without using the cpu.
-    ///
-    /// # Errors
-    /// [`NoPeer`] when it does not start.
-    pub fn start(&self, program: &str, slice: Duration, arguments: &[String]) -> Result<CPeer, NoPeer> {
-        let mut command = Command::new(self.folder.path().join(program));
-        command.args(["--ms", &slice.as_millis().clamp(1, 60_000).to_string()]).args(arguments);
-        let started = Process::start(command).and_then(|mut process| {
-            process.read(START, "the line \"ready\"", |line| line.contains("\"ready\"").then_some(()))?;
-            Ok(process)
-        });
-        started
-            .map(|process| CPeer { process, limit: slice + START })
-            .map_err(|e| NoPeer { peer: Self::NAME, why: e.to_string() })
-    }
-}
-
-/// A C peer that runs.
-pub struct CPeer {
-    process: Process,
-    limit: Duration,
-}
-
-#[derive(Deserialize)]
-struct PeerSlice {
-    cycles_per_object: f64,
-    objects: u64,
-}
-
-impl CPeer {
-    /// Has it measure one slice; returns cycles an object, by the clock.
-    ///
-    /// # Errors
-    /// [`BenchError::Program`] when it breaks off.
-    pub fn slice(&mut self) -> Result<f64, BenchError> {
-        Ok(self.measure()?.cycles_per_object)
-    }
-
-    /// The same by its cpu time: for a peer of one thread.
-    ///
-    /// # Errors
-    /// [`BenchError::Program`] when it breaks off.
-    pub fn cpu_slice(&mut self) -> Result<f64, BenchError> {
-        let before = cpu_time(self.process.id())?;
-        let slice = self.measure()?;
-        let used = cpu_time(self.process.id())? - before;
-        Ok(in_ticks(used) / slice.objects as f64)
-    }
-
-    fn measure(&mut self) -> Result<PeerSlice, BenchError> {
-        self.process.send("go")?;
-        self.process.read(self.limit, "a slice", peer_slice)
-    }
-}
-
-fn peer_slice(line: &str) -> Option<PeerSlice> {
-    serde_json::from_str(line).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slice_of_a_c_peer_is_read() {
-        let line = r#"{"name":"mempool-cache-32","bulk":32,"cycles_per_object":0.730,"objects":355923968}"#;
-        let slice = peer_slice(line).unwrap();
-        assert_eq!((slice.cycles_per_object, slice.objects), (0.73, 355_923_968));
-        for other in ["", r#"{"ready":true}"#, "EAL: something", r#"{"cycles_per_object":"x"}"#] {
-            assert!(peer_slice(other).is_none());
-        }
-    }
 
     #[test]
     fn lines_go_in_and_come_out_and_silence_is_bounded() {

@@ -10,8 +10,9 @@ use warpdrive_pmd::clock::{Clock, ticks};
 use warpdrive_pmd::port::ring::channel;
 use warpdrive_pmd::port::{RxQueue, TxQueue};
 
+use crate::cpeers::CPeers;
 use crate::measure::{Better, Contender, Line, alternate, on_cpu};
-use crate::peers::{CPeers, PageSize};
+use crate::peers::PageSize;
 use crate::{BenchError, Emit, Options};
 
 const PROGRAM: &str = "ring_peer";

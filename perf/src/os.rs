@@ -1,15 +1,16 @@
-//! How much time a cpu spent on a process: what a bench on a busy machine should divide by.
-#![expect(unsafe_code, reason = "two calls of libc")]
+//! What the standard library has not: the cpu time of another process, and asking a child to end.
+#![expect(unsafe_code, reason = "calls of libc")]
 
 use std::io;
 use std::time::Duration;
 
-/// The cpu time of all threads of a process since it began, to the nanosecond. That of a process that is not ours
+/// The cpu time of all threads of a process since it began, to the nanosecond: what a bench on a busy machine should
+/// divide by. That of a process that is not ours
 /// may be read as well.
 ///
 /// # Errors
 /// When there is no such process.
-pub fn of_process(pid: u32) -> io::Result<Duration> {
+pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::NotFound))?;
     let mut clock: libc::clockid_t = 0;
     // SAFETY: the kernel's library writes one clockid_t.
@@ -25,6 +26,14 @@ pub fn of_process(pid: u32) -> io::Result<Duration> {
     Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
+/// Sends SIGTERM to a child that was not waited for yet, so that its id is its own.
+pub fn terminate(child: &std::process::Child) {
+    if let Ok(pid) = libc::pid_t::try_from(child.id()) {
+        // SAFETY: no memory is involved.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,13 +41,13 @@ mod tests {
     #[test]
     fn time_passes_for_who_works_and_not_for_who_sleeps() {
         let own = std::process::id();
-        let before = of_process(own).unwrap();
+        let before = cpu_time(own).unwrap();
         let until = std::time::Instant::now() + Duration::from_millis(20);
         while std::time::Instant::now() < until {}
-        assert!(of_process(own).unwrap() > before);
+        assert!(cpu_time(own).unwrap() > before);
 
         let mut sleeper = std::process::Command::new("sleep").arg("10").spawn().unwrap();
-        let spent = of_process(sleeper.id()).unwrap();
+        let spent = cpu_time(sleeper.id()).unwrap();
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         assert!(spent < Duration::from_millis(500), "{spent:?}");
@@ -46,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_not_there_has_none() {
-        assert!(of_process(u32::MAX).is_err());
-        assert!(of_process(i32::MAX as u32).is_err());
+        assert!(cpu_time(u32::MAX).is_err());
+        assert!(cpu_time(i32::MAX as u32).is_err());
     }
 }
