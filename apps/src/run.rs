@@ -1,5 +1,6 @@
 //! `warpdrive run` and `warpdrive check`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use warpdrive_pipeline::config::{Config, Pages};
 use warpdrive_pipeline::cores::{self, CoreError, LcoreMap};
-use warpdrive_pipeline::diag::ConfigError;
+use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::launch::{self, Options, Running};
 use warpdrive_pipeline::plan::Plan;
 use warpdrive_pmd::port::Link;
@@ -25,7 +26,7 @@ const BUILT_IN_NAME: &str = "configs/sign-zip.toml (built in)";
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("cannot read {path}: {cause}. Remedy: {remedy}")]
-    Read { path: String, cause: std::io::Error, remedy: &'static str },
+    Read { path: String, cause: String, remedy: &'static str },
     #[error("{0}")]
     Config(#[from] ConfigError),
     #[error("{0}")]
@@ -43,19 +44,33 @@ impl Refused {
     }
 }
 
+/// The text of a configuration file, or why there is none and the remedy.
+fn read(path: &Path) -> Result<String, (String, &'static str)> {
+    use std::io::ErrorKind;
+    let bytes = std::fs::read(path).map_err(|e| {
+        let remedy = match e.kind() {
+            ErrorKind::NotFound => "the path of a configuration; examples are in configs/",
+            ErrorKind::IsADirectory => "a TOML file in it; examples are in configs/",
+            ErrorKind::PermissionDenied => "a file that this user may read",
+            _ => "a file that can be read",
+        };
+        (e.to_string(), remedy)
+    })?;
+    String::from_utf8(bytes).map_err(|e| {
+        let before = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+        (format!("it is not UTF-8 at line {line}, column {column}"), "save it as UTF-8")
+    })
+}
+
 fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String), Refused> {
     let (name, text) = match &args.config {
         None => (BUILT_IN_NAME.to_owned(), BUILT_IN.to_owned()),
         Some(path) => {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|cause| {
-                let remedy = match cause.kind() {
-                    std::io::ErrorKind::NotFound => "the path of a configuration; examples are in configs/",
-                    std::io::ErrorKind::InvalidData => "a TOML file in UTF-8",
-                    _ => "a file that can be read",
-                };
-                Refused::Read { path: name.clone(), cause, remedy }
-            })?;
+            let text =
+                read(path).map_err(|(cause, remedy)| Refused::Read { path: name.clone(), cause, remedy })?;
             (name, text)
         }
     };
@@ -68,10 +83,21 @@ fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String),
     let chosen = cores::choose(c.mask.as_deref(), c.list.as_deref(), c.lcores.as_deref())?;
     let lcores = match (chosen, &config.eal.cores) {
         (Some(map), _) => map,
-        (None, Some(list)) => cores::parse_list(list.get_ref()).map_err(|e| {
-            let d = warpdrive_pipeline::diag::Diagnostic::new(list.span(), format!("eal.cores: {e}"));
-            config.error(vec![d])
-        })?,
+        (None, Some(list)) => {
+            let refuse = |e: CoreError| {
+                let message = match &e {
+                    CoreError::Syntax(s) => {
+                        format!("{:?}: {} (character {})", list.get_ref(), s.what(), s.character())
+                    }
+                    other => other.to_string(),
+                };
+                config
+                    .error(vec![Diagnostic::new(list.span(), message).help("for example cores = \"0,2-3\"")])
+            };
+            let map = cores::parse_list(list.get_ref()).map_err(refuse)?;
+            map.validate(allowed).map_err(refuse)?;
+            map
+        }
         (None, None) => cores::auto(allowed)?,
     };
     lcores.validate(allowed)?;

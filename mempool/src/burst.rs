@@ -104,12 +104,16 @@ impl Burst {
     #[inline]
     pub fn free_front(&mut self, n: usize) -> usize {
         let n = n.min(self.len);
+        // Nothing counts meanwhile: if a broken guard behind a buffer panics, no packet can be freed twice.
+        let len = std::mem::take(&mut self.len);
+        // SAFETY: the first `len` items are initialised; MaybeUninit<T> has T's layout.
+        let packets = unsafe { std::slice::from_raw_parts_mut(self.items.as_mut_ptr().cast::<Packet>(), n) };
         let mut start = 0;
         while start < n {
-            let pool = self.as_slice()[start].pool();
+            let pool = packets[start].pool();
             let mut end = start;
             while end < n {
-                let packet = &mut self.as_mut_slice()[end];
+                let packet = &mut packets[end];
                 if packet.pool() != pool {
                     break;
                 }
@@ -118,15 +122,16 @@ impl Burst {
                 }
                 end += 1;
             }
-            let headers = &self.items[start..end];
-            // SAFETY: a Packet is a transparent NonNull<Header>; these are initialised and cease to be packets when
-            // `len` is lowered below, before anything can see them again. The pool outlives its packets.
+            let headers = &packets[start..end];
+            // SAFETY: a Packet is a transparent NonNull<Header>; these ceased to be packets when `len` was lowered, and
+            // nothing looks at them again. The pool outlives its packets.
             unsafe {
                 let headers = &*(ptr::from_ref(headers) as *const [NonNull<Header>]);
                 pool.as_ref().put(headers);
             }
             start = end;
         }
+        self.len = len;
         self.forget_front(n);
         n
     }
@@ -152,16 +157,18 @@ impl Burst {
         DrainFront { burst: self, at: 0, n, len }
     }
 
-    /// Keeps the packets for which `keep` says true, in order, and hands the others to `out`.
+    /// Keeps the packets for which `keep` says true, in order, and hands the others to `out`. If one of these panics,
+    /// the packet it was looking at is freed and those behind it are kept.
     pub fn retain_or(&mut self, mut keep: impl FnMut(&mut Packet) -> bool, mut out: impl FnMut(Packet)) {
         let len = std::mem::take(&mut self.len);
-        // A panic in a closure leaks the rest of the burst: safe, and the worker is gone anyway.
-        for i in 0..len {
+        let mut rest = Unseen { burst: self, at: 0, len };
+        while rest.at < rest.len {
             // SAFETY: initialised, read once; it is either written back in front or handed out.
-            let mut packet = unsafe { self.items[i].assume_init_read() };
+            let mut packet = unsafe { rest.burst.items[rest.at].assume_init_read() };
+            rest.at += 1;
             if keep(&mut packet) {
-                self.items[self.len].write(packet);
-                self.len += 1;
+                rest.burst.items[rest.burst.len].write(packet);
+                rest.burst.len += 1;
             } else {
                 out(packet);
             }
@@ -195,6 +202,26 @@ impl Burst {
     #[inline]
     pub(crate) unsafe fn grow(&mut self, n: usize) {
         self.len += n;
+    }
+}
+
+/// The packets that [`Burst::retain_or`] has still to look at: items `at` to `len`, behind those it has kept.
+struct Unseen<'a> {
+    burst: &'a mut Burst,
+    at: usize,
+    len: usize,
+}
+
+impl Drop for Unseen<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let n = self.len - self.at;
+        if n > 0 {
+            let base = self.burst.items.as_mut_ptr();
+            // SAFETY: both ranges are within the array, what was kept lies in front of both; `copy` permits overlap.
+            unsafe { ptr::copy(base.add(self.at), base.add(self.burst.len), n) };
+            self.burst.len += n;
+        }
     }
 }
 

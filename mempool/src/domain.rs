@@ -38,8 +38,6 @@ pub struct Domain {
 
 struct Shared {
     mode: DmaMode,
-    /// Next free address for Share Domain regions.
-    next: AtomicU64,
     /// Grows with every change, so that views know when to look again.
     generation: AtomicU64,
     table: Mutex<Arc<[Entry]>>,
@@ -61,18 +59,16 @@ unsafe impl Sync for Entry {}
 
 /// Share Domain addresses start here: recognisably neither a user-space nor a physical address of a small machine.
 const FIRST_SHARED_IOVA: u64 = 0x10_0000_0000;
+/// Next free address for Share Domain regions. One for all domains of the process: an address of one domain that a
+/// device of another is given by mistake must fault there, not hit memory that somebody else owns.
+static NEXT_SHARED_IOVA: AtomicU64 = AtomicU64::new(FIRST_SHARED_IOVA);
 
 impl Domain {
     /// An empty domain in the given mode.
     #[must_use]
     pub fn new(mode: DmaMode) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                mode,
-                next: AtomicU64::new(FIRST_SHARED_IOVA),
-                generation: AtomicU64::new(0),
-                table: Mutex::new(Arc::new([])),
-            }),
+            shared: Arc::new(Shared { mode, generation: AtomicU64::new(0), table: Mutex::new(Arc::new([])) }),
         }
     }
 
@@ -83,10 +79,10 @@ impl Domain {
     }
 
     /// Takes a range of `len` DMA addresses, with an unmapped guard of 2 MiB behind it.
-    pub(crate) fn reserve_range(&self, len: usize) -> Iova {
+    pub(crate) fn reserve_range(len: usize) -> Iova {
         const ALIGN: u64 = 2 << 20;
         let step = (len as u64).next_multiple_of(ALIGN) + ALIGN;
-        Iova(self.shared.next.fetch_add(step, Ordering::Relaxed))
+        Iova(NEXT_SHARED_IOVA.fetch_add(step, Ordering::Relaxed))
     }
 
     /// Lets devices of this domain access `region`.

@@ -43,8 +43,12 @@ impl Header {
     pub(crate) unsafe fn reset(this: NonNull<Self>, headroom: usize) {
         // SAFETY: by the caller. The pool checked that the headroom fits the buffer, at most 64 KiB.
         unsafe {
-            (*this.as_ptr()).len = 0;
-            (*this.as_ptr()).off = headroom as u16;
+            let header = this.as_ptr();
+            (*header).timestamp = 0;
+            (*header).len = 0;
+            (*header).off = headroom as u16;
+            (*header).port = 0;
+            (*header).mark = 0;
         }
     }
 }
@@ -60,7 +64,11 @@ impl RefCount {
     fn add(&self) {
         // Relaxed: a new reference is made from one that is held.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
-        assert!(before < u32::MAX / 2, "too many clones of one packet");
+        if before >= u32::MAX / 2 {
+            // As Arc: clones that are leaked until the count wraps would make a packet that is free and held. A panic
+            // could be caught and the next clone tried.
+            std::process::abort();
+        }
     }
 
     /// Gives one reference up; true for the last, whose holder then sees all that the others did.

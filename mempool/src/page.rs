@@ -156,8 +156,9 @@ impl Mapping {
         sharing: Sharing,
         numa_node: Option<u32>,
     ) -> Result<Self, MemError> {
-        let len = bytes.max(1).next_multiple_of(page.bytes());
         let fail = |cause| MemError::Pages { size: page, bytes, cause };
+        let len = bytes.max(1).checked_next_multiple_of(page.bytes());
+        let len = len.ok_or_else(|| fail(io::ErrorKind::OutOfMemory.into()))?;
         let (ptr, source) = match sharing {
             Sharing::Private => map_private(len, page).map_err(fail)?,
             Sharing::Shared => map_shared(len, page).map_err(fail)?,

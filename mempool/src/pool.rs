@@ -17,7 +17,7 @@ use crossbeam::utils::CachePadded;
 
 use crate::packet::{Header, RefCount};
 use crate::slot::{self, MAX_WORKER_SLOTS};
-use crate::{Access, Burst, Domain, Iova, Mapping, MemError, Packet, PageChoice, Region, Sharing, Va};
+use crate::{Access, Burst, Domain, Mapping, MemError, Packet, PageChoice, Region, Sharing, Va};
 
 /// Buffers moved between a cache and the depot at a time, at most.
 const MAGAZINE: usize = 128;
@@ -166,6 +166,7 @@ impl Mempool {
         let bytes = config.buffers * config.size;
         let mapping = Mapping::new(bytes, config.pages, Sharing::Shared, config.numa_node)?;
         let region = Arc::new(Region::new(mapping, domain)?);
+        contiguous(config, &region)?;
         let headers = Mapping::new(
             config.buffers * size_of::<Header>(),
             PageChoice::Auto,
@@ -203,34 +204,26 @@ impl Mempool {
         }
         let inner = NonNull::from(Box::leak(inner));
         let pool = Self { owner: Arc::new(Owner(inner)) };
-        pool.fill()?;
+        pool.fill();
         domain.map(&pool.inner().region, Access::ReadWrite)?;
         Ok(pool)
     }
 
     /// Writes the headers and puts every buffer in the depot.
-    fn fill(&self) -> Result<(), MemError> {
+    fn fill(&self) {
         let inner = self.inner();
         for index in 0..inner.buffers {
             // SAFETY: index is below the number of buffers the region was sized for.
             let buf = unsafe { inner.region.mapping().as_ptr().add(index * inner.size) };
             let va = Va::of(buf);
-            let iova = inner.region.iova_of(va).filter(|_| inner.region.is_contiguous(va, inner.size));
-            let Some(iova) = iova else {
-                return Err(MemError::NotContiguous {
-                    pool: inner.name.clone(),
-                    index,
-                    size: inner.size,
-                    page: inner.region.mapping().page_size(),
-                });
-            };
+            let iova = inner.region.iova_of(va).expect("inside the region");
             if CANARY > 0 {
                 // SAFETY: the last CANARY bytes of this buffer, which nobody else has yet.
                 unsafe { buf.add(inner.capacity).write_bytes(CANARY_BYTE, CANARY) };
             }
             let header = Header {
                 buf: NonNull::new(buf).expect("a mapping does not start at address 0"),
-                iova: Iova(iova.0),
+                iova,
                 pool: self.owner.0,
                 next: None,
                 timestamp: 0,
@@ -245,7 +238,6 @@ impl Mempool {
             inner.put_stray(&[inner.header(index)]);
         }
         inner.pack_strays();
-        Ok(())
     }
 
     fn inner(&self) -> &Inner {
@@ -388,7 +380,11 @@ impl Drop for Owner {
         // SAFETY: valid until this very drop.
         let inner = unsafe { self.0.as_ref() };
         inner.domain.unmap(&inner.region);
+        // A thread without a cache says under the lock that the last packet is free: wait until it has let go of it.
+        // One with a cache does not touch Inner after saying so.
+        let strays = inner.lock_strays();
         let in_use = inner.in_use();
+        drop(strays);
         if in_use > 0 {
             tracing::warn!(
                 pool = inner.name,
@@ -399,6 +395,21 @@ impl Drop for Owner {
         }
         // SAFETY: no handle and no packet is left, so nobody can reach Inner; it came from Box::leak.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// Checks that a device sees every buffer of a pool in one piece.
+fn contiguous(config: &PoolConfig, region: &Region) -> Result<(), MemError> {
+    let first = region.mapping().va().0;
+    let wrong = |i: &usize| !region.is_contiguous(Va(first + i * config.size), config.size);
+    match (0..config.buffers).find(wrong) {
+        None => Ok(()),
+        Some(index) => Err(MemError::NotContiguous {
+            pool: config.name.clone(),
+            index,
+            size: config.size,
+            page: region.mapping().page_size(),
+        }),
     }
 }
 

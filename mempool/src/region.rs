@@ -39,7 +39,7 @@ impl Region {
         let mode = domain.mode();
         let dma = match mode {
             DmaMode::Sva => DmaTable::Linear(Iova(mapping.va().0 as u64)),
-            DmaMode::ShareDomain => DmaTable::Linear(domain.reserve_range(mapping.len())),
+            DmaMode::ShareDomain => DmaTable::Linear(Domain::reserve_range(mapping.len())),
             DmaMode::NoIommu => DmaTable::PerPage(physical_pages(&mapping)?),
         };
         Ok(Self { mapping, mode, dma })

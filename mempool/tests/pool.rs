@@ -135,6 +135,23 @@ fn headroom_tailroom_and_data_are_consistent() {
 }
 
 #[test]
+fn a_recycled_buffer_remembers_nothing_of_its_last_packet() {
+    let pool = pool(1);
+    let _slot = WorkerSlot::claim().unwrap();
+    let mut p = pool.alloc().unwrap();
+    p.extend_from_slice(b"old").unwrap();
+    p.set_timestamp(7);
+    p.set_port(8);
+    p.set_mark(9);
+    p.trim_front(1).unwrap();
+    drop(p);
+    let mut burst = Burst::new();
+    assert_eq!(pool.alloc_burst(&mut burst, 1), 1);
+    let p = burst.pop().unwrap();
+    assert_eq!((p.len(), p.headroom(), p.timestamp(), p.port(), p.mark()), (0, 128, 0, 0, 0));
+}
+
+#[test]
 fn shared_packets_are_freed_by_the_last_holder_only() {
     let pool = pool(8);
     let mut p = pool.alloc().unwrap();
@@ -280,4 +297,120 @@ fn without_an_iommu_the_addresses_are_physical_or_refused() {
         }
         Err(e) => assert!(matches!(e, MemError::PhysicalHidden), "{e}"),
     }
+}
+
+/// A mapping of any pool of this process, as the kernel lists it.
+fn mapped_pools() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|l| l.contains("memfd:warpdrive-mempool")).count()
+}
+
+/// In a process of its own (this test again, as a child), where no other test maps pools.
+#[test]
+fn a_pool_that_is_refused_leaves_no_memory_behind() {
+    const CHILD: &str = "WARPDRIVE_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        let me = std::env::current_exe().unwrap();
+        let name = "a_pool_that_is_refused_leaves_no_memory_behind";
+        let run = std::process::Command::new(me).args(["--exact", name]).env(CHILD, "1").output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+        return;
+    }
+    // Straddles pages, which seldom follow each other physically: one of the two refusals.
+    let config = PoolConfig {
+        buffers: 4096,
+        size: 3072,
+        pages: PageChoice::Exactly(PageSize::Size4K),
+        ..PoolConfig::default()
+    };
+    if Mempool::new(&config, &Domain::new(DmaMode::NoIommu)).is_err() {
+        assert_eq!(mapped_pools(), 0);
+    }
+}
+
+#[test]
+fn share_domain_addresses_of_one_domain_mean_nothing_in_another() {
+    let make = || {
+        let config =
+            PoolConfig { buffers: 8, pages: PageChoice::Exactly(PageSize::Size4K), ..PoolConfig::default() };
+        Mempool::new(&config, &Domain::new(DmaMode::ShareDomain)).unwrap()
+    };
+    let (a, b) = (make(), make());
+    let packet = a.alloc().unwrap();
+    assert!(a.domain().view().resolve(packet.iova(), 1, true).is_ok());
+    assert!(b.domain().view().resolve(packet.iova(), 1, true).is_err(), "another pool's memory");
+}
+
+/// The last buffer is freed by a thread without a cache while the last handle goes: the free must be over before the
+/// memory is. Seen by AddressSanitizer if not.
+#[test]
+fn a_pool_can_go_while_its_last_packet_is_freed_elsewhere() {
+    for worker in [false, true] {
+        for _ in 0..300 {
+            let pool = pool(1);
+            let packet = pool.alloc().unwrap();
+            let start = Arc::new(std::sync::Barrier::new(2));
+            let go = Arc::clone(&start);
+            let free = thread::spawn(move || {
+                let _slot = worker.then(|| WorkerSlot::claim().unwrap());
+                go.wait();
+                drop(packet);
+            });
+            start.wait();
+            drop(pool);
+            free.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn lengths_beyond_the_address_space_are_refused() {
+    for sharing in [Sharing::Shared, Sharing::Private] {
+        for choice in [PageChoice::Auto, PageChoice::Exactly(PageSize::Size4K)] {
+            assert!(Mapping::new(usize::MAX, choice, sharing, None).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_closure_that_panics_loses_no_packet() {
+    let pool = pool(16);
+    let mut burst = Burst::new();
+    pool.alloc_burst(&mut burst, 16);
+    let mut calls = 0;
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        burst.retain_or(
+            |_| {
+                calls += 1;
+                assert!(calls < 8);
+                calls % 2 == 0
+            },
+            drop,
+        );
+    }));
+    assert!(caught.is_err());
+    assert_eq!(pool.stats().in_use, burst.len(), "what is not in the burst went back");
+    burst.clear();
+    assert_eq!(pool.stats().in_use, 0);
+}
+
+/// Two pools in one burst, and the guard of the second pool's buffer is broken: what was freed before the panic must
+/// not be freed again when the burst goes.
+#[cfg(debug_assertions)]
+#[test]
+fn a_panic_in_the_middle_of_freeing_frees_nothing_twice() {
+    let (a, b) = (pool(4), pool(4));
+    let mut burst = Burst::new();
+    burst.push(a.alloc().unwrap()).unwrap();
+    let bad = b.alloc().unwrap();
+    let end = bad.va().0 - bad.headroom() + b.buffer_size() - 1;
+    // SAFETY: the guard byte behind the packet's capacity, still inside the pool's mapping.
+    unsafe { std::ptr::with_exposed_provenance_mut::<u8>(end).write(0) };
+    burst.push(bad).unwrap();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| burst.clear()));
+    assert!(caught.is_err());
+    assert!(burst.is_empty(), "all were freed or given up");
+    drop(burst);
+    let all: Vec<_> = std::iter::from_fn(|| a.alloc()).collect();
+    assert_eq!(all.len(), 4);
 }

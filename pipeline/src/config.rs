@@ -14,7 +14,8 @@ use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
 use warpdrive_pmd::idle::IdlePolicy;
 use warpdrive_pmd::port::{self, PortConfig};
 
-use crate::diag::{ConfigError, Diagnostic, did_you_mean, known_names};
+use crate::diag::toml::{from_syntax, from_toml};
+use crate::diag::{ConfigError, Diagnostic, known_names};
 
 /// A name as it was written, with its place.
 pub type Name = Spanned<String>;
@@ -155,11 +156,11 @@ pub enum Require {
 #[serde(deny_unknown_fields, default)]
 pub struct MempoolTable {
     /// Number of buffers.
-    pub buffers: usize,
+    pub buffers: Spanned<usize>,
     /// Bytes of each.
-    pub size: usize,
+    pub size: Spanned<usize>,
     /// Bytes in front of a packet.
-    pub headroom: usize,
+    pub headroom: Spanned<usize>,
     /// Page size, if not that of `[eal]`.
     pub pages: Option<Pages>,
     /// NUMA node.
@@ -168,7 +169,14 @@ pub struct MempoolTable {
 
 impl Default for MempoolTable {
     fn default() -> Self {
-        Self { buffers: 8192, size: 2048, headroom: 128, pages: None, numa_node: None }
+        let number = |n| Spanned::new(0..0, n);
+        Self {
+            buffers: number(8192),
+            size: number(2048),
+            headroom: number(128),
+            pages: None,
+            numa_node: None,
+        }
     }
 }
 
@@ -232,6 +240,9 @@ pub struct PipelineTable {
     pub stages: Vec<Spanned<StageTable>>,
 }
 
+/// Names of the device drivers, for messages.
+pub const DEVICE_DRIVERS: &[&str] = &["soft-rsa", "soft-zip"];
+
 /// What to do when there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -277,6 +288,25 @@ pub const STAGES: &[&str] = &[
     "rx", "tx", "rsa", "zip", "match", "mac-swap", "echo", "count", "drop", "tee", "handoff", "fanout",
     "merge",
 ];
+
+/// What a stage looks like, for messages.
+fn example(kind: &str) -> &'static str {
+    match kind {
+        "rx" => "{ rx = \"PORT\" }",
+        "tx" => "{ tx = \"PORT\" }",
+        "rsa" => "{ rsa = \"DEVICE\", op = \"sign\", scheme = \"pkcs1-sha256\", key = \"FILE.pem\" }",
+        "zip" => "{ zip = \"DEVICE\", op = \"compress\" }",
+        "match" => "{ match = { protocol = \"udp\" } }",
+        "mac-swap" => "{ mac-swap = true }",
+        "echo" => "{ echo = \"192.0.2.1\" }",
+        "count" => "{ count = \"NAME\" }",
+        "drop" => "{ drop = true }",
+        "tee" => "{ tee = \"PORT\" }",
+        "handoff" => "{ handoff = \"PIPELINE\" }",
+        "fanout" => "{ fanout = [\"PIPELINE\", \"PIPELINE\"] }",
+        _ => "{ merge = true }",
+    }
+}
 
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty $(= $default:expr)?,)* }) => {
@@ -399,7 +429,7 @@ pub struct Conditions {
     /// EtherType behind VLAN tags: `"ipv4"`, `"ipv6"`, `"arp"` or a number.
     pub ethertype: Option<Spanned<NameOrNumber>>,
     /// VLAN identifier.
-    pub vlan: Option<u16>,
+    pub vlan: Option<Spanned<u16>>,
     /// IP protocol: `"icmp"`, `"tcp"`, `"udp"`, `"icmpv6"` or a number.
     pub protocol: Option<Spanned<NameOrNumber>>,
     /// Source network, as `"192.0.2.0/24"`.
@@ -536,7 +566,7 @@ impl Config {
         };
         match DeTable::parse(text) {
             Ok(table) => reader.root(table, &mut config),
-            Err(e) => reader.errors.push(from_toml(&e, 0..0)),
+            Err(e) => reader.errors.push(from_syntax(&e, text)),
         }
         if reader.errors.is_empty() { Ok(config) } else { Err(config.error(reader.errors)) }
     }
@@ -565,10 +595,15 @@ impl Reader {
                     let span = value.span();
                     version = self.value::<u32>(value).map(|v| (v, span));
                 }
-                "eal" => config.eal = self.value(value).unwrap_or_default(),
-                "mempool" => config.mempools = self.named(value, Self::value),
-                "port" => config.ports = self.named(value, Self::port),
-                "device" => config.devices = self.named(value, Self::value),
+                "eal" if !matches!(value.get_ref(), DeValue::Table(_)) => drop(self.table(value, "[eal]")),
+                "eal" => {
+                    config.eal = self.value_like(value, "[eal]").unwrap_or_default();
+                }
+                "mempool" => {
+                    config.mempools = self.named(value, "mempool", |reader, value, _| reader.value(value))
+                }
+                "port" => config.ports = self.named(value, "port", Self::port),
+                "device" => config.devices = self.named(value, "device", Self::device),
                 "pipeline" => config.pipelines = self.pipelines(value),
                 unknown => self.errors.push(
                     Diagnostic::new(key.span(), format!("unknown table or key {unknown:?}"))
@@ -600,12 +635,27 @@ impl Reader {
         }
     }
 
+    /// As [`value`](Self::value), with an example as help where there is no other.
+    fn value_like<T: DeserializeOwned>(&mut self, value: Value<'_>, example: &str) -> Option<T> {
+        let before = self.errors.len();
+        let read = self.value(value);
+        for d in &mut self.errors[before..] {
+            d.help.get_or_insert_with(|| example.to_owned());
+        }
+        read
+    }
+
     /// The tables of `[kind.NAME]`.
-    fn named<T>(&mut self, value: Value<'_>, read: fn(&mut Self, Value<'_>) -> Option<T>) -> Vec<Named<T>> {
+    fn named<T>(
+        &mut self,
+        value: Value<'_>,
+        kind: &str,
+        read: fn(&mut Self, Value<'_>, &str) -> Option<T>,
+    ) -> Vec<Named<T>> {
+        let example = format!("[{kind}.NAME]");
         let span = value.span();
         let DeValue::Table(table) = value.into_inner() else {
-            self.errors
-                .push(Diagnostic::new(span, "here a table is expected").help("[port.NAME], for example"));
+            self.errors.push(Diagnostic::new(span, "a table is expected here").help(example));
             return Vec::new();
         };
         table
@@ -613,21 +663,28 @@ impl Reader {
             .filter_map(|(key, value)| {
                 let name = Spanned::new(key.span(), key.get_ref().to_string());
                 if name.get_ref().is_empty() {
-                    self.errors.push(Diagnostic::new(name.span(), "a name cannot be empty"));
+                    self.errors
+                        .push(Diagnostic::new(name.span(), "a name cannot be empty").help(example.clone()));
                     return None;
                 }
-                Some(Named { name, value: read(self, value)? })
+                if !matches!(value.get_ref(), DeValue::Table(_)) {
+                    let message = format!("{:?} is not a {kind}: a table is expected here", name.get_ref());
+                    self.errors.push(Diagnostic::new(value.span(), message).help(example.clone()));
+                    return None;
+                }
+                let value = read(self, value, name.get_ref())?;
+                Some(Named { name, value })
             })
             .collect()
     }
 
-    fn table<'a>(&mut self, value: Value<'a>, what: &str) -> Option<(Range<usize>, DeTable<'a>)> {
+    fn table<'a>(&mut self, value: Value<'a>, example: &str) -> Option<(Range<usize>, DeTable<'a>)> {
         let span = value.span();
         match value.into_inner() {
             DeValue::Table(table) => Some((span, table)),
             other => {
-                let message = format!("{what} is a table, not a value of type {}", other.type_str());
-                self.errors.push(Diagnostic::new(span, message));
+                let message = format!("a table is expected here, not a value of type {}", other.type_str());
+                self.errors.push(Diagnostic::new(span, message).help(example));
                 None
             }
         }
@@ -639,17 +696,44 @@ impl Reader {
         self.value(value)
     }
 
-    fn port(&mut self, value: Value<'_>) -> Option<PortTable> {
-        let (span, mut table) = self.table(value, "a port")?;
-        let mempool = self.take(&mut table, "mempool");
+    /// Reads the `driver` of a port or device, which is looked at first because other keys depend on it.
+    fn driver(
+        &mut self,
+        table: &mut DeTable<'_>,
+        span: Range<usize>,
+        (kind, name): (&str, &str),
+        drivers: &[&str],
+    ) -> Option<Name> {
         if !table.contains_key("driver") {
             self.errors.push(
-                Diagnostic::new(span, "the port has no driver")
-                    .help(format!("driver = one of {}", port::DRIVERS.join(", "))),
+                Diagnostic::new(span, format!("{kind} {name:?} has no driver"))
+                    .help(format!("driver = one of {}", drivers.join(", "))),
             );
             return None;
         }
-        let driver: Name = self.take(&mut table, "driver")?;
+        let driver: Name = self.take(table, "driver")?;
+        if !drivers.contains(&driver.get_ref().as_str()) {
+            let message = format!("there is no {kind} driver {:?}", driver.get_ref());
+            let help = known_names(driver.get_ref(), "drivers", drivers.iter().copied());
+            self.errors.push(Diagnostic::new(driver.span(), message).help(help));
+            return None;
+        }
+        Some(driver)
+    }
+
+    fn device(&mut self, value: Value<'_>, name: &str) -> Option<DeviceTable> {
+        let (span, mut table) = self.table(value, "[device.NAME]")?;
+        let driver = self.driver(&mut table, span.clone(), ("device", name), DEVICE_DRIVERS)?;
+        let text = Spanned::new(driver.span(), std::borrow::Cow::Owned(driver.into_inner()));
+        let driver = Spanned::new(text.span(), DeValue::String(text.into_inner()));
+        table.insert(Spanned::new(span.clone(), "driver".into()), driver);
+        self.value(Spanned::new(span, DeValue::Table(table)))
+    }
+
+    fn port(&mut self, value: Value<'_>, name: &str) -> Option<PortTable> {
+        let (span, mut table) = self.table(value, "[port.NAME]")?;
+        let mempool = self.take(&mut table, "mempool");
+        let driver = self.driver(&mut table, span.clone(), ("port", name), port::DRIVERS)?;
         let rest = Spanned::new(span.clone(), DeValue::Table(table));
         match PortConfig::deserialize(driver.get_ref(), ValueDeserializer::from(rest)) {
             Some(Ok(config)) => Some(PortTable { mempool, driver: config }),
@@ -657,13 +741,7 @@ impl Reader {
                 self.errors.push(from_toml(&e, span));
                 None
             }
-            None => {
-                self.errors.push(
-                    Diagnostic::new(driver.span(), format!("there is no port driver {:?}", driver.get_ref()))
-                        .help(known_names(driver.get_ref(), "drivers", port::DRIVERS.iter().copied())),
-                );
-                None
-            }
+            None => None, // cannot be: it is one of the drivers
         }
     }
 
@@ -681,9 +759,9 @@ impl Reader {
 
     fn pipeline(&mut self, value: Value<'_>) -> Option<PipelineTable> {
         const KEYS: &[&str] = &["name", "core", "stages"];
-        let (span, mut table) = self.table(value, "a pipeline")?;
+        let (span, mut table) = self.table(value, "[[pipeline]]")?;
         let before = self.errors.len();
-        let name = self.take(&mut table, "name");
+        let name: Option<Name> = self.take(&mut table, "name");
         let core = self.take(&mut table, "core");
         let stages = table.remove("stages");
         for (key, _) in &table {
@@ -699,9 +777,13 @@ impl Reader {
             self.errors.push(Diagnostic::new(span, "the pipeline has no name").help("name = \"…\""));
             return None;
         };
+        if name.get_ref().is_empty() {
+            self.errors.push(Diagnostic::new(name.span(), "a name cannot be empty").help("name = \"…\""));
+            return None;
+        }
         let Some(stages) = stages else {
             self.errors.push(
-                Diagnostic::new(span, "the pipeline has no stages")
+                Diagnostic::new(span, format!("pipeline {:?} has no stages", name.get_ref()))
                     .help("stages = [ { rx = \"PORT\" }, { tx = \"PORT\" } ]"),
             );
             return None;
@@ -717,7 +799,7 @@ impl Reader {
     }
 
     fn stage(&mut self, value: Value<'_>) -> Option<Spanned<StageTable>> {
-        let (span, table) = self.table(value, "a stage")?;
+        let (span, table) = self.table(value, "{ rx = \"PORT\" }, for example")?;
         let Some(kind) = STAGES.iter().find(|k| table.contains_key(**k)) else {
             let first = table.iter().next().map(|(k, _)| (k.span(), k.get_ref().to_string()));
             let d = match first {
@@ -731,38 +813,23 @@ impl Reader {
             return None;
         };
         let value = Spanned::new(span.clone(), DeValue::Table(table));
+        let like = example(kind);
         let stage = match *kind {
-            "rx" => StageTable::Rx(self.value(value)?),
-            "tx" => StageTable::Tx(self.value(value)?),
-            "rsa" => StageTable::Rsa(self.value(value)?),
-            "zip" => StageTable::Zip(self.value(value)?),
-            "match" => StageTable::Match(self.value(value)?),
-            "mac-swap" => StageTable::MacSwap(self.value(value)?),
-            "echo" => StageTable::Echo(self.value(value)?),
-            "count" => StageTable::Count(self.value(value)?),
-            "drop" => StageTable::Drop(self.value(value)?),
-            "tee" => StageTable::Tee(self.value(value)?),
-            "handoff" => StageTable::Handoff(self.value(value)?),
-            "fanout" => StageTable::Fanout(self.value(value)?),
-            _ => StageTable::Merge(self.value(value)?),
+            "rx" => StageTable::Rx(self.value_like(value, like)?),
+            "tx" => StageTable::Tx(self.value_like(value, like)?),
+            "rsa" => StageTable::Rsa(self.value_like(value, like)?),
+            "zip" => StageTable::Zip(self.value_like(value, like)?),
+            "match" => StageTable::Match(self.value_like(value, like)?),
+            "mac-swap" => StageTable::MacSwap(self.value_like(value, like)?),
+            "echo" => StageTable::Echo(self.value_like(value, like)?),
+            "count" => StageTable::Count(self.value_like(value, like)?),
+            "drop" => StageTable::Drop(self.value_like(value, like)?),
+            "tee" => StageTable::Tee(self.value_like(value, like)?),
+            "handoff" => StageTable::Handoff(self.value_like(value, like)?),
+            "fanout" => StageTable::Fanout(self.value_like(value, like)?),
+            _ => StageTable::Merge(self.value_like(value, like)?),
         };
         Some(Spanned::new(span, stage))
-    }
-}
-
-/// A toml error as a diagnostic, with a suggestion where the message names what was expected.
-fn from_toml(e: &toml::de::Error, otherwise: Range<usize>) -> Diagnostic {
-    let message = e.message();
-    let d = Diagnostic::new(e.span().unwrap_or(otherwise), message.replace('\n', ", "));
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    match quoted.split_first() {
-        Some((written, expected)) if message.starts_with("unknown") => {
-            match did_you_mean(written, expected.iter().copied()) {
-                Some(help) => d.help(help),
-                None => d,
-            }
-        }
-        _ => d,
     }
 }
 
@@ -806,14 +873,14 @@ mod tests {
         assert!(e.contains("t.toml:3:10: error: there is no port driver \"nul\""), "{e}");
         assert!(e.contains("did you mean \"null\"?"), "{e}");
         let e = error("version = 1\n[port.a]\ndriver = \"null\"\nsiz = 64\n");
-        assert!(e.contains("t.toml:4:1: error: unknown field `siz`"), "{e}");
+        assert!(e.contains("t.toml:4:1: error: unknown key \"siz\""), "{e}");
         assert!(e.contains("did you mean \"size\"?"), "{e}");
         let e = error("version = 1\n[[pipeline]]\nname = \"p\"\nstages = [ { rx = \"a\", brst = 3 } ]\n");
-        assert!(e.contains("t.toml:4:24: error: unknown field `brst`"), "{e}");
+        assert!(e.contains("t.toml:4:24: error: unknown key \"brst\""), "{e}");
         let e = error("version = 1\n[[pipeline]]\nname = \"p\"\nstages = [ { rxx = \"a\" } ]\n");
         assert!(e.contains("did you mean \"rx\"?"), "{e}");
         let e = error("version = 1\n[mempool.m]\nbuffers = \"many\"\n");
-        assert!(e.contains("t.toml:3:11: error: invalid type: string \"many\", expected usize"), "{e}");
+        assert!(e.contains("t.toml:3:11: error: a whole number is expected here"), "{e}");
     }
 
     #[test]

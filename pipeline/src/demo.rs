@@ -7,6 +7,9 @@ use warpdrive_pmd::engine::rsa::{RsaError, RsaKey};
 /// What a key name begins with that means a demo key: `"demo:rsa2048"`.
 pub const PREFIX: &str = "demo:";
 
+/// The demo keys there are.
+pub const NAMES: &[&str] = &["demo:rsa2048", "demo:rsa3072", "demo:rsa4096"];
+
 /// Where demo keys are kept: `$WARPDRIVE_DEMO_DIR`, else `warpdrive-demo` in the current folder.
 #[must_use]
 pub fn folder() -> PathBuf {

@@ -1,5 +1,7 @@
 //! Diagnostics that show the place: file, line, column, the line itself and a caret.
 
+pub mod toml;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -105,7 +107,10 @@ fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Optio
     names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (written.len().max(name.len()) / 3).max(1))
+        .filter(|(distance, name)| {
+            let longer = written.len().max(name.len());
+            *distance <= (longer / 3).max(1) && *distance < longer
+        })
         .min()
         .map(|(_, name)| name)
 }
@@ -163,6 +168,7 @@ mod tests {
     fn suggests_only_what_is_near() {
         assert_eq!(did_you_mean("drivr", ["driver", "file"]).as_deref(), Some("did you mean \"driver\"?"));
         assert_eq!(did_you_mean("xyz", ["driver", "file"]), None);
+        assert_eq!(did_you_mean("a", ["b"]), None, "any letter is near to any other");
         assert!(known_names("xyz", "port", ["in", "out"]).contains("in, out"));
     }
 }

@@ -604,9 +604,11 @@ impl Running {
                 }
             }
         }
-        let snapshot = self.snapshot();
+        // Counters are read while ports are open; pools after, when drivers have given their buffers back.
+        let mut snapshot = self.snapshot();
         self.ports.clear();
         self.devices.clear();
+        snapshot.pools = self.pool_snapshots();
         let leaks = self
             .pools
             .iter()

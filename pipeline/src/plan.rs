@@ -1,13 +1,13 @@
 //! A validated plan: every name resolved, every queue with one owner, every pool large enough. A [`Plan`] cannot be made
 //! from a configuration that is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::time::Duration;
 
 use toml::Spanned;
-use warpdrive_mempool::{BURST, DmaMode, PoolConfig};
+use warpdrive_mempool::{BURST, DmaMode, MemError, PoolConfig};
 use warpdrive_pmd::engine::MAX_DEPTH;
 use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::engine::rsa::{RsaOp, RsaScheme};
@@ -17,6 +17,7 @@ use warpdrive_pmd::port::{MacAddr, PortConfig};
 
 use crate::config::*;
 use crate::cores::{CpuSet, LcoreMap};
+use crate::demo;
 use crate::diag::{ConfigError, Diagnostic, known_names};
 use crate::stage::classify::Rules;
 
@@ -216,6 +217,7 @@ impl Plan {
             notes: Vec::new(),
             rx_owner: BTreeMap::new(),
             tx_owner: BTreeMap::new(),
+            counters: BTreeSet::new(),
         };
         let plan = planner.plan();
         if planner.errors.is_empty() { Ok(plan) } else { Err(config.error(planner.errors)) }
@@ -230,6 +232,8 @@ struct Planner<'a> {
     /// Which pipeline owns a port's queue.
     rx_owner: BTreeMap<(usize, u16), String>,
     tx_owner: BTreeMap<(usize, u16), String>,
+    /// Names of `count` stages.
+    counters: BTreeSet<String>,
 }
 
 impl Planner<'_> {
@@ -275,9 +279,9 @@ impl Planner<'_> {
         let pools = self.config.mempools.iter().map(|m| PoolPlan {
             config: PoolConfig {
                 name: m.name.get_ref().clone(),
-                buffers: m.value.buffers,
-                size: m.value.size,
-                headroom: m.value.headroom,
+                buffers: *m.value.buffers.get_ref(),
+                size: *m.value.size.get_ref(),
+                headroom: *m.value.headroom.get_ref(),
                 pages: m.value.pages.unwrap_or(pages).into(),
                 numa_node: m.value.numa_node,
             },
@@ -286,10 +290,25 @@ impl Planner<'_> {
         let pools: Vec<PoolPlan> = pools.collect();
         for (pool, m) in pools.iter().zip(&self.config.mempools) {
             if let Err(e) = pool.config.check() {
-                self.errors.push(Diagnostic::new(m.name.span(), e.to_string()));
+                self.geometry(m, &e);
             }
         }
         pools
+    }
+
+    /// Impossible numbers of a pool, at the number that the message names.
+    fn geometry(&mut self, table: &Named<MempoolTable>, e: &MemError) {
+        let (message, what) =
+            (e.to_string(), if let MemError::BadGeometry { what, .. } = e { what } else { "" });
+        let m = &table.value;
+        let spans = [("buffers", m.buffers.span()), ("size", m.size.span()), ("headroom", m.headroom.span())];
+        let named = spans.into_iter().find(|(key, span)| what.starts_with(key) && !span.is_empty());
+        let span = named.map_or(table.name.span(), |(_, span)| span);
+        let help = match what.rsplit_once(" must be ") {
+            Some((_, range)) => range.to_owned(),
+            None => "at least 64 bytes more than the headroom in size".to_owned(),
+        };
+        self.error(span, message, help);
     }
 
     fn ports(&mut self, pools: &[PoolPlan]) -> Vec<PortPlan> {
@@ -344,7 +363,7 @@ impl Planner<'_> {
             self.error(
                 name.span(),
                 format!("device {:?} does {does}, and this stage needs {needs}", name.get_ref()),
-                "name a device with the right driver",
+                format!("name a device with driver = {:?}", driver_name(wanted)),
             );
             return None;
         }
@@ -425,8 +444,15 @@ impl Planner<'_> {
             StageTable::Zip(t) => self.zip(t)?,
             StageTable::Match(t) => {
                 let rules = Rules::read(t.r#match.get_ref()).map_err(|e| self.errors.extend(e)).ok()?;
+                if rules == Rules::default() {
+                    self.error(
+                        t.r#match.span(),
+                        "there is no condition here",
+                        "match = { protocol = \"udp\" }",
+                    );
+                }
                 let elsewhere = match &t.r#else {
-                    Some(name) if name.get_ref() != "drop" => Some(self.pipeline_named(name)?),
+                    Some(name) if name.get_ref() != "drop" => Some(self.elsewhere(name)?),
                     _ => None,
                 };
                 StagePlan::Match { rules, elsewhere }
@@ -436,7 +462,16 @@ impl Planner<'_> {
                 StagePlan::MacSwap
             }
             StageTable::Echo(t) => self.echo(t)?,
-            StageTable::Count(t) => StagePlan::Count { name: t.count.get_ref().clone() },
+            StageTable::Count(t) => {
+                let name = t.count.get_ref();
+                if name.is_empty() {
+                    self.error(t.count.span(), "a name cannot be empty", "count = \"…\"");
+                } else if !self.counters.insert(name.clone()) {
+                    let message = format!("there are two counters {name:?}");
+                    self.error(t.count.span(), message, "give each a name of its own");
+                }
+                StagePlan::Count { name: name.clone() }
+            }
             StageTable::Drop(t) => {
                 self.must_be_true(&t.drop);
                 StagePlan::Drop
@@ -454,6 +489,12 @@ impl Planner<'_> {
                 let slots = self.slots(&t.slots);
                 let to: Vec<usize> =
                     t.fanout.get_ref().iter().filter_map(|n| self.pipeline_named(n)).collect();
+                for (i, name) in t.fanout.get_ref().iter().enumerate() {
+                    if t.fanout.get_ref()[..i].iter().any(|n| n.get_ref() == name.get_ref()) {
+                        let message = format!("this fanout names pipeline {:?} twice", name.get_ref());
+                        self.error(name.span(), message, "each pipeline once");
+                    }
+                }
                 if t.fanout.get_ref().is_empty() {
                     self.error(t.fanout.span(), "a fanout to nowhere", "name at least one pipeline");
                 }
@@ -466,7 +507,30 @@ impl Planner<'_> {
         })
     }
 
+    /// The pipeline named by the `else` of a `match`.
+    fn elsewhere(&mut self, name: &Name) -> Option<usize> {
+        let found = self.pipeline_named(name);
+        if found.is_none()
+            && let Some(Diagnostic { help: Some(help), .. }) = self.errors.last_mut()
+        {
+            help.push_str(", or \"drop\"");
+        }
+        found
+    }
+
+    /// A key is loaded at start, but a name that can never be one is known now.
+    fn key(&mut self, key: &Name) {
+        let name = key.get_ref();
+        if name.starts_with(demo::PREFIX) && demo::bits(name).is_none() {
+            let help = demo::NAMES.join(", ");
+            self.error(key.span(), format!("there is no demo key {name:?}"), format!("demo keys: {help}"));
+        } else if name.is_empty() {
+            self.error(key.span(), "a key has a file name", "a PEM or DER file, or \"demo:rsa2048\"");
+        }
+    }
+
     fn rsa(&mut self, t: &RsaTable) -> Option<StagePlan> {
+        self.key(&t.key);
         let depth = self.depth(t.depth.as_ref());
         let (op, scheme) = (*t.op.get_ref(), *t.scheme.get_ref());
         if !matches!(op, RsaOp::Sign | RsaOp::Verify) {
@@ -533,6 +597,12 @@ impl Planner<'_> {
         let mac = match &t.mac {
             None => None,
             Some(text) => match text.get_ref().parse::<MacAddr>() {
+                Ok(MacAddr([first, ..])) if first & 1 == 1 => {
+                    let message =
+                        format!("{:?} is a group address: nobody can answer with it", text.get_ref());
+                    self.error(text.span(), message, "for example \"02:00:00:00:00:01\"");
+                    return None;
+                }
                 Ok(mac) => Some(mac),
                 Err(e) => {
                     self.error(text.span(), e, "for example \"02:00:00:00:00:01\"");
@@ -566,11 +636,15 @@ impl Planner<'_> {
     }
 
     fn slots(&mut self, value: &Spanned<usize>) -> usize {
-        let n = self.number(value, "slots", 1 << 16);
+        const MOST: usize = 1 << 16;
+        let n = *value.get_ref();
+        let range = format!("{BURST} to {MOST}");
         if n < BURST {
-            self.error(value.span(), format!("slots = {n} is less than a burst"), format!("{BURST} or more"));
+            self.error(value.span(), format!("slots = {n} is less than a burst"), range);
+        } else if n > MOST {
+            self.error(value.span(), format!("slots = {n} is not possible"), range);
         }
-        n
+        n.clamp(BURST, MOST)
     }
 
     /// A source at the beginning and nowhere else, an end at the end and nowhere else.
@@ -628,6 +702,8 @@ impl Planner<'_> {
     fn links(&mut self, pipelines: &[PipelinePlan]) {
         let config = self.config;
         let mut targeted = vec![false; pipelines.len()];
+        // Pipelines of circles that were told of: once is enough.
+        let mut circled = vec![false; pipelines.len()];
         for (from, plan) in pipelines.iter().enumerate() {
             for to in links_of(plan) {
                 targeted[to] = true;
@@ -642,7 +718,10 @@ impl Planner<'_> {
                         "its first stage: { merge = true }",
                     );
                 }
-                if reaches(pipelines, to, from) {
+                if reaches(pipelines, to, from) && !std::mem::replace(&mut circled[from], true) {
+                    for (other, seen) in circled.iter_mut().enumerate() {
+                        *seen |= reaches(pipelines, from, other) && reaches(pipelines, other, from);
+                    }
                     self.error(
                         config.pipelines[from].name.span(),
                         format!(
@@ -776,6 +855,8 @@ impl Planner<'_> {
             }
             match choices.get(next % choices.len().max(1)) {
                 Some(lcore) => plan.lcore = *lcore,
+                // A mistake in the cores of engines is told of already.
+                None if !self.errors.is_empty() => {}
                 None => self.errors.push(
                     Diagnostic::new(
                         table.name.span(),
@@ -895,6 +976,13 @@ impl Planner<'_> {
 
 /// Slots of the ring from a `match` to the pipeline named by its `else`.
 pub const ELSEWHERE_SLOTS: usize = 512;
+
+fn driver_name(driver: DeviceDriver) -> &'static str {
+    match driver {
+        DeviceDriver::SoftRsa => "soft-rsa",
+        DeviceDriver::SoftZip => "soft-zip",
+    }
+}
 
 fn kind_of(driver: DeviceDriver) -> &'static str {
     match driver {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use warpdrive_mempool::Mempool;
 use warpdrive_pmd::device::DeviceStats;
 use warpdrive_pmd::port::Link;
 use warpdrive_pmd::stats::QueueStats;
@@ -155,20 +156,7 @@ impl Running {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             ports: self.ports.iter().map(port).collect(),
             pipelines: (0..self.pipelines.len()).map(|i| self.pipeline(i)).collect(),
-            pools: self
-                .pools
-                .iter()
-                .map(|p| {
-                    let s = p.stats();
-                    PoolSnapshot {
-                        name: p.name().to_owned(),
-                        capacity: s.capacity,
-                        in_use: s.in_use,
-                        peak: s.peak,
-                        failures: s.failures,
-                    }
-                })
-                .collect(),
+            pools: self.pool_snapshots(),
             devices: self
                 .devices
                 .iter()
@@ -180,6 +168,20 @@ impl Running {
             counts: self.counts.iter().map(|(n, c)| (n.clone(), (c.packets.get(), c.bytes.get()))).collect(),
             rounds: self.rounds,
         }
+    }
+
+    pub(crate) fn pool_snapshots(&self) -> Vec<PoolSnapshot> {
+        let pool = |p: &Mempool| {
+            let s = p.stats();
+            PoolSnapshot {
+                name: p.name().to_owned(),
+                capacity: s.capacity,
+                in_use: s.in_use,
+                peak: s.peak,
+                failures: s.failures,
+            }
+        };
+        self.pools.iter().map(pool).collect()
     }
 
     fn pipeline(&self, i: usize) -> PipelineSnapshot {

@@ -88,6 +88,13 @@ impl StageCounters {
         self.passes[reason as usize].add(n as u64);
     }
 
+    /// Packets dropped for one reason.
+    #[must_use]
+    #[inline]
+    pub fn drops_for(&self, reason: Reason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+
     /// Packets dropped, by reason; those of zero are left out.
     pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> {
         by_reason(&self.drops)

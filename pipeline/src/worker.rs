@@ -10,7 +10,7 @@ use warpdrive_pmd::clock::{Clock, ticks};
 use warpdrive_pmd::idle::{Idle, IdlePolicy};
 
 use crate::stage::{Context, Stage};
-use crate::stats::{LONGEST_NS, PipelineLatency, SharedStage};
+use crate::stats::{LONGEST_NS, PipelineLatency, Reason, SharedStage, StageCounters};
 
 /// Rounds between two looks at the control plane.
 const CONTROL_EVERY: u32 = 256;
@@ -234,13 +234,12 @@ impl Pipeline {
             let stage = &mut self.stages[i];
             let counters = &self.counters[i];
             counters.packets_in.add(n);
-            if stage.is_sink()
-                && let Some(latency) = &mut self.latency
-            {
-                record_end_to_end(latency, burst, before, self.clock);
-            }
+            let received = (self.latency.is_some() && stage.is_sink()).then(|| Received::of(burst, counters));
             let mut cx = Context { now: before, latency: None, stopping: false };
             stage.process(burst, &mut cx);
+            if let (Some(received), Some(latency)) = (received, &mut self.latency) {
+                received.record(latency, before, self.clock, counters);
+            }
             if let Some(latency) = &mut self.latency
                 && !stage.polls()
             {
@@ -286,25 +285,33 @@ impl Pipeline {
     }
 }
 
-/// Records from receive to now, once for each run of packets that were received together.
-#[inline]
-fn record_end_to_end(latency: &mut PipelineLatency, burst: &Burst, now: u64, clock: Clock) {
-    let mut packets = burst.iter();
-    let Some(first) = packets.next() else {
-        return;
-    };
-    let mut record = |timestamp: u64, n: u64| {
-        let ns = clock.ns(now.saturating_sub(timestamp)).min(LONGEST_NS);
-        latency.end_to_end.saturating_record_n(ns, n);
-    };
-    let (mut run, mut n) = (first.timestamp(), 1);
-    for packet in packets {
-        if packet.timestamp() == run {
-            n += 1;
-        } else {
-            record(run, n);
-            (run, n) = (packet.timestamp(), 1);
+/// When the packets of a burst were received: noted before a port takes them, recorded when it is known how many it took.
+struct Received {
+    ticks: [u64; BURST],
+    len: usize,
+    /// Packets the port had refused until then.
+    refused: u64,
+}
+
+impl Received {
+    #[inline]
+    fn of(burst: &Burst, counters: &StageCounters) -> Self {
+        let mut ticks = [0; BURST];
+        for (place, packet) in ticks.iter_mut().zip(burst) {
+            *place = packet.timestamp();
+        }
+        Self { ticks, len: burst.len(), refused: counters.drops_for(Reason::Full) }
+    }
+
+    /// Records the time until `now`, once for each run of packets that were received together. A port takes from the
+    /// front; those it refused were dropped and do not count.
+    #[inline]
+    fn record(&self, latency: &mut PipelineLatency, now: u64, clock: Clock, counters: &StageCounters) {
+        let refused = counters.drops_for(Reason::Full) - self.refused;
+        let sent = self.len.saturating_sub(refused as usize);
+        for run in self.ticks[..sent].chunk_by(|a, b| a == b) {
+            let ns = clock.ns(now.saturating_sub(run[0])).min(LONGEST_NS);
+            latency.end_to_end.saturating_record_n(ns, run.len() as u64);
         }
     }
-    record(run, n);
 }

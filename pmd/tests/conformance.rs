@@ -37,6 +37,21 @@ fn zip_conforms_on_an_engine_core() {
 }
 
 #[test]
+fn rsa_conforms_inline() {
+    check_device(&rigs::rsa::Rsa::new(Placement::Inline));
+}
+
+#[test]
+fn rsa_conforms_on_an_engine_core() {
+    check_device(&rigs::rsa::Rsa::new(Placement::Core { cpu: 0, idle: IdlePolicy::Pause }));
+}
+
+#[test]
+fn af_xdp_conforms() {
+    rigs::netns::in_namespace(|| check_port(&mut rigs::netns::AfXdp::default()));
+}
+
+#[test]
 fn tap_conforms() {
     rigs::netns::in_namespace(|| check_port(&mut rigs::netns::Tap::default()));
 }

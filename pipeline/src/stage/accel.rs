@@ -129,8 +129,14 @@ impl<O: Operation> Stage for AccelStage<O> {
         let sent = self.queue.send_burst(&mut self.requests);
         self.sent += sent as u64;
         self.queue.flush();
-        // The queue is as deep as the stage, so it took all; and with `hold` no more came than fitted.
-        let lost = self.requests.drain(..).count() + burst.free_front(burst.len());
+        // The queue is as deep as the stage, so it takes all; and with `hold` no more come than fit.
+        let unsent = self.requests.drain(..).count();
+        if unsent > 0 {
+            // Not so if the device gave a shorter queue. None waits for a request that was never sent.
+            let late = self.bypass.iter_mut().rev().take_while(|b| b.after > self.sent);
+            late.for_each(|b| b.after = self.sent);
+        }
+        let lost = unsent + burst.free_front(burst.len());
         if lost > 0 {
             self.counters.dropped(Reason::Full, lost);
         }

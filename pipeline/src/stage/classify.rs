@@ -75,7 +75,7 @@ impl Rules {
         let mut errors = Vec::new();
         let rules = Self {
             ethertype: named(c.ethertype.as_ref(), "EtherTypes", ETHERTYPES, &mut errors),
-            vlan: c.vlan,
+            vlan: vlan(c.vlan.as_ref(), &mut errors),
             protocol: named(c.protocol.as_ref(), "protocols", PROTOCOLS, &mut errors),
             src: network(c.src.as_ref(), &mut errors),
             dst: network(c.dst.as_ref(), &mut errors),
@@ -119,7 +119,10 @@ fn named<T: Copy + TryFrom<u32>>(
         NameOrNumber::Number(n) => {
             let read = T::try_from(*n).ok();
             if read.is_none() {
-                errors.push(Diagnostic::new(value.span(), format!("{n} is too large")));
+                let most = u64::MAX >> (64 - 8 * size_of::<T>());
+                errors.push(
+                    Diagnostic::new(value.span(), format!("{n} is too large")).help(format!("0 to {most}")),
+                );
             }
             read
         }
@@ -139,6 +142,16 @@ fn named<T: Copy + TryFrom<u32>>(
     }
 }
 
+/// A VLAN identifier has 12 bits (IEEE 802.1Q).
+fn vlan(value: Option<&toml::Spanned<u16>>, errors: &mut Vec<Diagnostic>) -> Option<u16> {
+    let value = value?;
+    let id = *value.get_ref();
+    if id > 4095 {
+        errors.push(Diagnostic::new(value.span(), format!("vlan = {id} is not possible")).help("0 to 4095"));
+    }
+    Some(id)
+}
+
 fn network(value: Option<&Name>, errors: &mut Vec<Diagnostic>) -> Option<Cidr> {
     let value = value?;
     let read = Cidr::parse(value.get_ref());
@@ -156,6 +169,10 @@ fn ports(
     errors: &mut Vec<Diagnostic>,
 ) -> Option<RangeInclusive<u16>> {
     let value = value?;
+    let written = match value.get_ref() {
+        NameOrNumber::Number(n) => n.to_string(),
+        NameOrNumber::Name(text) => format!("{text:?}"),
+    };
     let read = match value.get_ref() {
         NameOrNumber::Number(n) => u16::try_from(*n).ok().map(|p| p..=p),
         NameOrNumber::Name(text) => text
@@ -166,7 +183,7 @@ fn ports(
     };
     if read.is_none() {
         errors.push(
-            Diagnostic::new(value.span(), "this is not a port or a range of ports")
+            Diagnostic::new(value.span(), format!("{written} is not a port or a range of ports"))
                 .help("for example 53 or \"1024-2047\""),
         );
     }

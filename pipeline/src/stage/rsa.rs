@@ -29,11 +29,24 @@ pub struct Rsa {
 }
 
 /// Applies a policy.
-pub(super) fn otherwise(policy: Otherwise, packet: Packet, reason: Reason) -> Prepared {
+fn otherwise(policy: Otherwise, packet: Packet, reason: Reason) -> Prepared {
     match policy {
         Otherwise::Pass => Prepared::Pass(packet, reason),
         Otherwise::Drop => Prepared::Drop(packet, reason),
     }
+}
+
+/// Applies a policy to a packet whose padding was cut off by [`header::locate`]: it is as it came again.
+pub(super) fn otherwise_as_it_came(
+    policy: Otherwise,
+    mut packet: Packet,
+    padded: bool,
+    reason: Reason,
+) -> Prepared {
+    if padded {
+        header::pad(&mut packet);
+    }
+    otherwise(policy, packet, reason)
 }
 
 /// Packets that have no UDP payload pass untouched.
@@ -69,10 +82,10 @@ impl Rsa {
         let payload = udp.payload().len();
         let grown = HEADER_LEN + payload + self.signature_len;
         if udp.ip_len(grown) > self.mtu {
-            if padded {
-                header::pad(&mut packet);
-            }
-            return otherwise(self.oversize, packet, Reason::Oversize);
+            // Untreated, a payload that looks signed would be misread at the far end.
+            let misread = Header::read(&packet.data()[udp.payload()]).is_some_and(|h| h.kind == Kind::Signed);
+            let policy = if misread { Otherwise::Drop } else { self.oversize };
+            return otherwise_as_it_came(policy, packet, padded, Reason::Oversize);
         }
         let header = Header {
             kind: Kind::Signed,
@@ -93,7 +106,7 @@ impl Rsa {
     }
 
     fn verify(&mut self, mut packet: Packet) -> Prepared {
-        let (udp, _) = match header::locate(&mut packet) {
+        let (udp, padded) = match header::locate(&mut packet) {
             Ok(found) => found,
             Err(why) => return pass_not_udp(packet, why),
         };
@@ -105,7 +118,7 @@ impl Rsa {
                 && payload.len() >= HEADER_LEN + self.signature_len
         });
         if signed.is_none() {
-            return otherwise(self.plain, packet, Reason::Plain);
+            return otherwise_as_it_came(self.plain, packet, padded, Reason::Plain);
         }
         let (start, end) = (payload.start + HEADER_LEN, payload.end - self.signature_len);
         let mut request = Request::new(self.session, packet).with_tag(udp.pack());

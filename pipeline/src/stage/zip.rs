@@ -7,7 +7,7 @@ use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
 
 use super::accel::{Finished, Operation, Prepared, reason_of};
 use super::header::{self, HEADER_LEN, Header, Kind};
-use super::rsa::{otherwise, pass_not_udp};
+use super::rsa::{otherwise_as_it_came, pass_not_udp};
 use crate::config::Otherwise;
 use crate::stats::Reason;
 use crate::wire::Udp;
@@ -84,13 +84,11 @@ impl Zip {
         let payload = udp.payload().len();
         let header = Header { kind: Kind::Compressed, algorithm: STORED, padded, length: payload as u16 };
         if udp.ip_len(HEADER_LEN + payload) > self.mtu {
-            // Untreated, a payload that looks like one of ours would be misread at the far end.
-            let misread = Header::read(&packet.data()[udp.payload()]).is_some();
-            if padded {
-                header::pad(&mut packet);
-            }
+            // Untreated, a payload that looks compressed would be misread at the far end.
+            let misread =
+                Header::read(&packet.data()[udp.payload()]).is_some_and(|h| h.kind == Kind::Compressed);
             let policy = if misread { Otherwise::Drop } else { self.oversize };
-            return otherwise(policy, packet, Reason::Oversize);
+            return otherwise_as_it_came(policy, packet, padded, Reason::Oversize);
         }
         if !header::insert(&mut packet, &udp, header) {
             return Prepared::Drop(packet, Reason::Oversize);
@@ -100,21 +98,21 @@ impl Zip {
     }
 
     fn decompress(&mut self, mut packet: Packet) -> Prepared {
-        let (udp, _) = match header::locate(&mut packet) {
+        let (udp, padded) = match header::locate(&mut packet) {
             Ok(found) => found,
             Err(why) => return pass_not_udp(packet, why),
         };
         let payload = udp.payload();
         let header = Header::read(&packet.data()[payload.clone()]).filter(|h| h.kind == Kind::Compressed);
         let Some(header) = header else {
-            return otherwise(self.plain, packet, Reason::Plain);
+            return otherwise_as_it_came(self.plain, packet, padded, Reason::Plain);
         };
         let original = usize::from(header.length);
         if header.algorithm == STORED {
             return unstore(packet, udp, header);
         }
         if header.algorithm != self.algorithm() {
-            return otherwise(self.plain, packet, Reason::Plain);
+            return otherwise_as_it_came(self.plain, packet, padded, Reason::Plain);
         }
         if udp.ip_len(original) > self.mtu {
             return Prepared::Drop(packet, Reason::Oversize);

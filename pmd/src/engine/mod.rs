@@ -1,7 +1,7 @@
 //! Software engines: what computes behind a device's queues.
 //!
 //! An [`Engine`] knows its algorithm and bytes, nothing of queues or addresses. [`SoftDevice`] puts it behind the
-//! [`Device`](crate::device::Device) trait: **inline** (the engine runs in the caller's `recv`, as DPDK's software
+//! [`Device`] trait: **inline** (the engine runs in the caller's `recv`, as DPDK's software
 //! drivers do) or on an **engine core** (a pinned thread that serves the rings of all its queues).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -138,6 +138,7 @@ impl<E: Engine> SoftDevice<E> {
     /// # Errors
     /// [`DeviceError::EngineCore`] when its thread cannot be started on its core.
     pub fn open(name: &str, placement: Placement, domain: &Domain) -> Result<Self, DeviceError> {
+        const { assert!(E::BATCH >= 1 && E::BATCH <= MAX_BATCH) };
         let core = match placement {
             Placement::Inline => None,
             Placement::Core { cpu, idle } => Some(EngineCore::start(name, cpu, idle)?),
@@ -268,7 +269,11 @@ impl<E: Engine> Executor<E> {
         let mut done = jobs.into_iter();
         for result in results.iter_mut().filter(|r| r.is_ok()) {
             if let Some(job) = done.next() {
-                *result = job.result;
+                // More than there was room for cannot be: whoever reads the number relies on it.
+                *result = match job.result {
+                    Ok(n) if n > job.dst.len() => Err(Status::EngineFailed),
+                    said => said,
+                };
             }
         }
     }

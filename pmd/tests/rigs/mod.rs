@@ -2,4 +2,5 @@
 
 pub mod netns;
 pub mod port;
+pub mod rsa;
 pub mod zip;

@@ -6,6 +6,7 @@ use warpdrive_mempool::Mempool;
 use warpdrive_pmd::conformance::{Ends, Medium, PortRig, Receiver};
 use warpdrive_pmd::port::PortConfig;
 use warpdrive_pmd::port::af_packet::AfPacketConfig;
+use warpdrive_pmd::port::af_xdp::AfXdpConfig;
 use warpdrive_pmd::port::tap::TapConfig;
 
 /// Runs `test` in a thread with a new network namespace. It has no name: the kernel deletes it with its last user, so
@@ -104,6 +105,31 @@ impl PortRig for AfPacket {
         let [a, b] = ["va", "vb"].map(|p| format!("{p}{}", self.pairs));
         veth(&a, &b);
         let open = |i: &str, pool| PortConfig::AfPacket(AfPacketConfig::new(i)).open(i, pool).unwrap();
+        Ends { tx: open(&a, tx_pool), rx: Receiver::Open(open(&b, rx_pool)) }
+    }
+}
+
+/// The two ends of a veth pair, by AF_XDP. Frames of the MTU may have a VLAN tag.
+#[derive(Default)]
+pub struct AfXdp {
+    pairs: usize,
+}
+
+impl PortRig for AfXdp {
+    fn name(&self) -> &str {
+        "af_xdp"
+    }
+    fn medium(&self) -> Medium {
+        Medium { max_frame: Some(1_518), refuses_small_buffers: true, ..Medium::default() }
+    }
+    fn open(&mut self, tx_pool: &Mempool, rx_pool: &Mempool) -> Ends {
+        self.pairs += 1;
+        let [a, b] = ["xa", "xb"].map(|p| format!("{p}{}", self.pairs));
+        veth(&a, &b);
+        let open = |i: &str, pool| {
+            let config = AfXdpConfig { ring_size: 64, ..AfXdpConfig::new(i) };
+            PortConfig::AfXdp(config).open(i, pool).unwrap()
+        };
         Ends { tx: open(&a, tx_pool), rx: Receiver::Open(open(&b, rx_pool)) }
     }
 }
