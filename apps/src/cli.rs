@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
@@ -63,6 +64,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure our code and a neighbour's in turn, in one run, on the same cores.
+    Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -112,6 +115,28 @@ pub struct RunArgs {
     /// Print rates and latency every second.
     #[arg(long)]
     pub stats: bool,
+}
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Which; "list" lists them.
+    pub name: String,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Length of one slice in seconds.
+    #[arg(long, value_name = "N", default_value = "0.2", value_parser = seconds)]
+    pub seconds: f64,
+    /// How many slices each side gets, in turn.
+    #[arg(long, value_name = "N", default_value = "15", value_parser = clap::value_parser!(u16).range(1..=1000).map(usize::from))]
+    pub rounds: usize,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.001..=60.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number from 0.001 to 60 is needed".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

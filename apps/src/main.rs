@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it did not work, 2 wrong usage, 78 wrong configuration (EX_CONFIG of sysexits.h).
 
+mod bench;
 mod cli;
 mod devices;
 mod doctor;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     match cli.command {
         cli::Command::Run(args) => run::run(&args, &allowed),
         cli::Command::Check(args) => run::check(&args, &allowed),
+        cli::Command::Bench(args) => bench::bench(&args, &allowed),
         cli::Command::Devices { json } => devices::devices(json),
         cli::Command::Doctor { fix, json } => examine(fix, json),
         cli::Command::Completions { shell } => {

@@ -1,1 +1,224 @@
-//! x
+//! The harness: it measures our code and a neighbour's (DPDK's) in turn, in one run, on the same cores, so that
+//! whatever disturbs the machine disturbs both. What it reports are medians, and ratios of neighbouring slices.
+//!
+//! [`measure`] has the arithmetic, [`peers`] finds, starts and ends the neighbours; the rest are the benches, one
+//! file each.
+#![deny(unsafe_code)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use warpdrive_mempool::MemError;
+use warpdrive_pipeline::cores::CoreError;
+use warpdrive_pipeline::diag::ConfigError;
+use warpdrive_pipeline::launch::LaunchError;
+
+mod af_xdp;
+pub mod cpeers;
+mod forward;
+mod lab;
+pub mod measure;
+mod memory;
+mod mempool;
+pub mod os;
+pub mod peers;
+mod ring;
+pub mod testpmd;
+
+pub use measure::{Better, Line, Machine};
+
+/// A bench: its name and what it does.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Bench {
+    /// What it is called on the command line, and its first line.
+    pub name: &'static str,
+    /// What is measured.
+    pub about: &'static str,
+    /// What it is compared with.
+    pub peer: &'static str,
+    /// The Debian package that has the peer.
+    pub package: &'static str,
+    /// What it counts in.
+    pub unit: &'static str,
+    #[serde(skip)]
+    run: fn(&Options, Emit<'_>) -> Result<(), BenchError>,
+}
+
+/// Where lines go as soon as they are known.
+pub type Emit<'a> = &'a mut dyn FnMut(Line);
+
+/// All benches.
+pub const BENCHES: &[Bench] = &[
+    Bench {
+        name: "forward-null",
+        about: "64-byte frames from a null port to a null port through one core, bursts of 32",
+        peer: "dpdk-testpmd, io forwarding between two net_null ports",
+        package: "dpdk",
+        unit: "packets/s",
+        run: forward::run,
+    },
+    Bench {
+        name: "mempool",
+        about: "taking and giving back 32 (and 8, and 1) packet buffers through the cache of a worker",
+        peer: "rte_mempool with a cache of 512; also without, and rte_pktmbuf",
+        package: "libdpdk-dev",
+        unit: "cycles/object",
+        run: mempool::run,
+    },
+    Bench {
+        name: "ring",
+        about: "handing packets from core to core, 32 at a time",
+        peer: "rte_ring, single producer and consumer",
+        package: "libdpdk-dev",
+        unit: "cycles/object",
+        run: ring::run,
+    },
+    Bench {
+        name: "memory",
+        about: "resident memory beyond the packet buffers, with 8,192 of 2 KiB",
+        peer: "dpdk-testpmd with as many mbufs",
+        package: "dpdk",
+        unit: "bytes",
+        run: memory::run,
+    },
+    Bench {
+        name: "forward-af-xdp",
+        about: "64-byte frames between two veth interfaces through one core, by AF_XDP; needs root",
+        peer: "dpdk-testpmd, io forwarding between two net_af_xdp ports",
+        package: "dpdk",
+        unit: "packets/s",
+        run: af_xdp::run,
+    },
+];
+
+/// How to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Length of one slice.
+    pub slice: Duration,
+    /// How many slices each side gets.
+    pub rounds: usize,
+    /// The cpus this process may use, taken before any thread was pinned. The first does the work.
+    pub cpus: Vec<usize>,
+    /// The `warpdrive` program, for benches that start it.
+    pub program: PathBuf,
+    /// Set when the user wants an end.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Options {
+    /// The cpu that is measured.
+    ///
+    /// # Errors
+    /// [`BenchError::Cpus`] when there is none.
+    pub fn cpu(&self) -> Result<usize, BenchError> {
+        self.cpus.first().copied().ok_or(BenchError::Cpus { need: 1, have: 0 })
+    }
+
+    /// The cpu that is measured and one for whatever must not be in its way.
+    ///
+    /// # Errors
+    /// [`BenchError::Cpus`] when there are not two.
+    pub fn two_cpus(&self) -> Result<(usize, usize), BenchError> {
+        match self.cpus.as_slice() {
+            [a, b, ..] => Ok((*a, *b)),
+            few => Err(BenchError::Cpus { need: 2, have: few.len() }),
+        }
+    }
+
+    /// The command that repeats this.
+    #[must_use]
+    pub fn command(&self, bench: &str) -> String {
+        let (seconds, rounds) = (self.slice.as_secs_f64(), self.rounds);
+        format!("warpdrive bench {bench} --json --seconds {seconds} --rounds {rounds}")
+    }
+
+    /// To be called between slices.
+    ///
+    /// # Errors
+    /// [`BenchError::Interrupted`] when the user wants an end.
+    pub fn go_on(&self) -> Result<(), BenchError> {
+        if self.stop.load(Ordering::Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Why a bench gave no result. A peer that is not there is no error: see [`peers::NoPeer`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// A signal came.
+    #[error("interrupted")]
+    Interrupted,
+    /// Too few cpus.
+    #[error(
+        "{need} cpus are needed and this process may use {have}. Remedy: taskset -c or the cpuset of the container"
+    )]
+    Cpus {
+        /// How many are needed.
+        need: usize,
+        /// How many there are.
+        have: usize,
+    },
+    /// A file or a process.
+    #[error("{what}: {cause}. Remedy: {remedy}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The cause.
+        cause: std::io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A program we started did not do what it should.
+    #[error("{program}: {what}. Remedy: {remedy}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// What happened.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A process whose cpu time cannot be read.
+    #[error("the cpu time of process {pid}: {cause}. Remedy: did it end early? Run it by hand")]
+    CpuTime {
+        /// Its id.
+        pid: u32,
+        /// The cause.
+        cause: std::io::Error,
+    },
+    /// Our side counted wrongly.
+    #[error("{0}: this is a bug")]
+    Bug(String),
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemError),
+    /// Pinning.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// Our own configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The pipeline.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+}
+
+/// The bench of a name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Bench> {
+    BENCHES.iter().find(|b| b.name == name)
+}
+
+impl Bench {
+    /// Runs it. Lines are emitted as they are known.
+    ///
+    /// # Errors
+    /// [`BenchError`] when our side could not be measured, or a peer broke off.
+    pub fn run(&self, options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+        (self.run)(options, emit)
+    }
+}

@@ -1,0 +1,158 @@
+//! Two veth pairs between three network namespaces: generator, forwarder, sink. Gone when the bench is, however it
+//! ends; what a killed bench left behind, the next one removes.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::BenchError;
+use crate::peers::Process;
+
+const PREFIX: &str = "wdbench";
+/// Between generator and forwarder; called so at both ends.
+pub const IN: &str = "in0";
+/// Between forwarder and sink.
+pub const OUT: &str = "out0";
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The namespaces.
+pub struct Lab {
+    /// Where the load comes from, by [`IN`].
+    pub generator: String,
+    /// Has [`IN`] and [`OUT`].
+    pub forwarder: String,
+    /// Where it arrives, by [`OUT`].
+    pub sink: String,
+}
+
+impl Lab {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] with what `ip` says; what was made by then is removed.
+    pub fn new() -> Result<Self, BenchError> {
+        remove_left_behind();
+        let name = |role| format!("{PREFIX}-{}-{role}", std::process::id());
+        let lab = Self { generator: name("g"), forwarder: name("f"), sink: name("s") };
+        for namespace in [&lab.generator, &lab.forwarder, &lab.sink] {
+            ip(&["netns", "add", namespace])?;
+            // So that the kernel sends nothing of its own.
+            let quiet = ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"];
+            let _ = ip(&["netns", "exec", namespace, "sysctl", "-q", "-w", quiet[0], quiet[1]]);
+        }
+        for (left, right, cable) in [(&lab.generator, &lab.forwarder, IN), (&lab.forwarder, &lab.sink, OUT)] {
+            let pair =
+                ["link", "add", cable, "netns", left, "type", "veth", "peer", "name", cable, "netns", right];
+            ip(&pair)?;
+            for namespace in [left, right] {
+                ip(&["-n", namespace, "link", "set", cable, "up"])?;
+            }
+        }
+        Ok(lab)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for namespace in [&self.generator, &self.forwarder, &self.sink] {
+            let _ = ip(&["netns", "del", namespace]);
+        }
+    }
+}
+
+/// The start of a command line that runs in a namespace.
+#[must_use]
+pub fn inside(namespace: &str) -> [String; 4] {
+    ["ip", "netns", "exec", namespace].map(str::to_owned)
+}
+
+/// Reads one counter of an interface, from within its namespace, without starting a program each time.
+pub struct Counter {
+    shell: Process,
+    file: String,
+}
+
+impl Counter {
+    /// For example `tx_packets` of an interface.
+    ///
+    /// # Errors
+    /// [`BenchError`] when no shell starts there.
+    pub fn open(namespace: &str, interface: &str, counter: &str) -> Result<Self, BenchError> {
+        let [ip, words @ ..] = inside(namespace);
+        let mut command = Command::new(ip);
+        command.args(words).args([
+            "sh",
+            "-c",
+            "while read -r file; do read -r n < \"$file\"; echo \"$n\"; done",
+        ]);
+        let shell = Process::start(command)?;
+        Ok(Self { shell, file: format!("/sys/class/net/{interface}/statistics/{counter}") })
+    }
+
+    /// The value now.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when there is none.
+    pub fn read(&mut self) -> Result<u64, BenchError> {
+        self.shell.send(&self.file)?;
+        self.shell.read(ANSWER, "a counter", |line| line.parse().ok())
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<String, BenchError> {
+    let wrong = |what: String| BenchError::Program {
+        program: format!("ip {}", arguments.join(" ")),
+        what,
+        remedy: "network namespaces are needed: run as root, with the package iproute2".to_owned(),
+    };
+    let output = Command::new("ip").args(arguments).output().map_err(|e| wrong(e.to_string()))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(wrong(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+}
+
+fn remove_left_behind() {
+    for line in ip(&["netns", "list"]).unwrap_or_default().lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        if owner(name).is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = ip(&["netns", "del", name]);
+        }
+    }
+}
+
+/// The process that made a namespace of this name, if it is one of ours.
+fn owner(name: &str) -> Option<u32> {
+    let mut parts = name.split('-');
+    let ours = parts.next() == Some(PREFIX);
+    let pid = parts.next()?.parse().ok()?;
+    (ours && matches!(parts.next(), Some("g" | "f" | "s")) && parts.next().is_none()).then_some(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_namespaces_are_recognised() {
+        assert_eq!(owner("wdbench-123-g"), Some(123));
+        for other in ["wdbench", "wdbench-1", "wdbench-x-g", "wdbench-1-q", "wdbench-1-g-1", "other-1-g", ""]
+        {
+            assert_eq!(owner(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_lab_has_two_cables_and_leaves_nothing() {
+        let Ok(lab) = Lab::new() else {
+            eprintln!("skipped: needs root and network namespaces");
+            return;
+        };
+        let mut counter = Counter::open(&lab.sink, OUT, "rx_packets").unwrap();
+        assert_eq!(counter.read().unwrap(), 0);
+        let name = lab.forwarder.clone();
+        assert!(ip(&["-n", &name, "link"]).unwrap().contains(IN));
+        drop(lab);
+        assert!(!ip(&["netns", "list"]).unwrap().contains(&name));
+    }
+}
