@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::free::FreeList;
-use crate::packet::{Header, RefCount};
+use crate::packet::Header;
+use crate::shared::RefCount;
 use crate::{
     Access, Burst, Domain, Mapping, MemError, Packet, PageChoice, PageSize, Region, Sharing, Va, slot,
 };
