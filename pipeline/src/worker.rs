@@ -14,6 +14,8 @@ use crate::stats::{LONGEST_NS, PipelineLatency, SharedStage};
 
 /// Rounds between two looks at the control plane.
 const CONTROL_EVERY: u32 = 256;
+/// The longest time between two looks: an engine that runs inline makes rounds long.
+const CONTROL_WITHIN: Duration = Duration::from_millis(10);
 
 /// What one core does: its pipelines, and how it waits and stops.
 pub struct Worker {
@@ -60,6 +62,8 @@ impl Worker {
         let mut idle = Idle::new(self.idle);
         let mut deadline: Option<u64> = None;
         let mut until_control = CONTROL_EVERY;
+        let control_within = Clock::get().ticks_of(CONTROL_WITHIN);
+        let mut control_at = ticks() + control_within;
         loop {
             let now = ticks();
             let stopping = deadline.is_some();
@@ -72,18 +76,22 @@ impl Worker {
             if moved > 0 {
                 report.busy_rounds += 1;
                 idle.busy();
-                if until_control > 0 {
+                if until_control > 0 && now < control_at {
                     continue;
                 }
             } else {
                 idle.wait();
             }
             until_control = CONTROL_EVERY;
+            control_at = now + control_within;
             self.publish();
             if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
                 deadline = Some(now + Clock::get().ticks_of(self.drain));
             }
-            if self.pipelines.iter().all(|p| p.is_done(stopping)) || deadline.is_some_and(|d| now > d) {
+            for pipeline in self.pipelines.iter_mut().filter(|p| p.is_done(stopping)) {
+                pipeline.retire();
+            }
+            if self.pipelines.iter().all(Pipeline::is_retired) || deadline.is_some_and(|d| now > d) {
                 break;
             }
         }
@@ -231,9 +239,23 @@ impl Pipeline {
         }
     }
 
+    /// Lets go of all queues, so that a pipeline of this worker that is given packets by this one learns of its end.
+    fn retire(&mut self) {
+        self.publish();
+        self.pollers.clear();
+        self.maintained.clear();
+        self.stages.clear();
+    }
+
+    fn is_retired(&self) -> bool {
+        self.stages.is_empty()
+    }
+
     /// Whether nothing is left to do: no packet will come and none is held.
     fn is_done(&self, stopping: bool) -> bool {
-        let source = &self.stages[0];
+        let Some(source) = self.stages.first() else {
+            return true;
+        };
         (source.is_finished() || (stopping && source.kind() == "rx"))
             && self.stages.iter().all(|s| s.held() == 0)
     }
