@@ -182,8 +182,10 @@ impl<'a> Builder<'a> {
             budget: options.packets.map(|n| Arc::new(AtomicI64::new(i64::try_from(n).unwrap_or(i64::MAX)))),
         };
         builder.open_pools(&domain)?;
-        builder.open_ports()?;
         builder.open_devices(&domain)?;
+        // Opening a port may make a file or take an interface: not when it is clear by now that nothing will start.
+        builder.check_requirements()?;
+        builder.open_ports()?;
         Ok(builder)
     }
 
