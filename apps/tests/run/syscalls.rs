@@ -11,8 +11,11 @@ use crate::common::{PATIENCE, Started, command, cpus, folder, has, pcap, skipped
 
 const WATCH: Duration = Duration::from_secs(2);
 
-/// System calls by thread name, then by name. `None`, and says so, when strace cannot watch.
-fn watched(folder: &Path, toml: &str) -> Option<(BTreeMap<String, BTreeMap<String, usize>>, u64)> {
+/// How often each system call was made, by thread.
+type Calls = BTreeMap<String, BTreeMap<String, usize>>;
+
+/// System calls while packets flowed, and packets in the whole run. `None`, and says so, when strace cannot watch.
+fn watched(folder: &Path, toml: &str) -> Option<(Calls, u64)> {
     if !has("strace") {
         return None;
     }
