@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -162,7 +162,7 @@ struct Builder<'a> {
     missing: Vec<String>,
     /// Rings between pipelines: receiving ends by target.
     merges: BTreeMap<usize, Vec<RingRx>>,
-    budget: Option<Budget>,
+    budget: Option<Arc<Budget>>,
 }
 
 impl<'a> Builder<'a> {
@@ -179,11 +179,13 @@ impl<'a> Builder<'a> {
             report: StartReport::default(),
             missing: Vec::new(),
             merges: BTreeMap::new(),
-            budget: options.packets.map(|n| Arc::new(AtomicI64::new(i64::try_from(n).unwrap_or(i64::MAX)))),
+            budget: options.packets.map(|n| Arc::new(Budget::new(n))),
         };
         builder.open_pools(&domain)?;
-        builder.open_ports()?;
         builder.open_devices(&domain)?;
+        // Opening a port may make a file or take an interface: not when it is clear by now that nothing will start.
+        builder.check_requirements()?;
+        builder.open_ports()?;
         Ok(builder)
     }
 

@@ -242,6 +242,7 @@ impl Planner<'_> {
         let ports = self.ports(&pools);
         let mut pipelines = self.pipelines(&ports);
         self.links(&pipelines);
+        self.cables();
         self.sinks(&mut pipelines);
         let devices = self.place(&mut pipelines);
         let workers = self.workers(&pipelines);
@@ -740,6 +741,59 @@ impl Planner<'_> {
                     format!("pipeline {:?} begins with a merge but no pipeline gives it packets", plan.name),
                     "name it in a handoff, fanout or match",
                 );
+            }
+        }
+    }
+
+    /// Ring ports that name each other, and somebody who receives what is sent into them.
+    fn cables(&mut self) {
+        let config = self.config;
+        let names = || config.ports.iter().map(|p| p.name.get_ref().as_str());
+        let peer_of = |i: usize| match &config.ports[i].value.driver {
+            PortConfig::Ring(ring) => Some(ring.peer.as_deref()),
+            _ => None,
+        };
+        for (i, port) in config.ports.iter().enumerate() {
+            let (name, span) = (port.name.get_ref(), port.name.span());
+            let Some(peer) = peer_of(i) else { continue };
+            let receiver = match peer {
+                None => i,
+                Some(peer) if peer == name => {
+                    self.error(
+                        span,
+                        format!("ring port {name:?} is its own peer"),
+                        "without a peer it is a loop",
+                    );
+                    continue;
+                }
+                Some(peer) => match names().position(|n| n == peer) {
+                    None => {
+                        let help = known_names(peer, "ports", names());
+                        self.error(
+                            span,
+                            format!("there is no port {peer:?} to be the peer of {name:?}"),
+                            help,
+                        );
+                        continue;
+                    }
+                    Some(other) if peer_of(other) != Some(Some(name)) => {
+                        let help = format!("[port.{peer}] driver = \"ring\", peer = {name:?}");
+                        self.error(
+                            span,
+                            format!("port {peer:?} does not have port {name:?} as its peer"),
+                            help,
+                        );
+                        continue;
+                    }
+                    Some(other) => other,
+                },
+            };
+            if self.tx_owner.keys().any(|(p, _)| *p == i)
+                && !self.rx_owner.keys().any(|(p, _)| *p == receiver)
+            {
+                let receiver = config.ports[receiver].name.get_ref();
+                let message = format!("nobody receives what is sent to ring port {name:?}");
+                self.error(span, message, format!("a pipeline that begins with {{ rx = {receiver:?} }}"));
             }
         }
     }

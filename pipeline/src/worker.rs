@@ -14,6 +14,8 @@ use crate::stats::{LONGEST_NS, PipelineLatency, Reason, SharedStage, StageCounte
 
 /// Rounds between two looks at the control plane.
 const CONTROL_EVERY: u32 = 256;
+/// The longest time between two looks: an engine that runs inline makes rounds long.
+const CONTROL_WITHIN: Duration = Duration::from_millis(10);
 
 /// What one core does: its pipelines, and how it waits and stops.
 pub struct Worker {
@@ -62,6 +64,8 @@ impl Worker {
         let mut idle = Idle::new(self.idle);
         let mut deadline: Option<u64> = None;
         let mut until_control = CONTROL_EVERY;
+        let control_within = Clock::get().ticks_of(CONTROL_WITHIN);
+        let mut control_at = ticks() + control_within;
         loop {
             let now = ticks();
             let stopping = deadline.is_some();
@@ -77,11 +81,13 @@ impl Worker {
             } else {
                 idle.wait();
             }
-            if (moved == 0 || until_control == 0) && self.close_what_is_done(stopping) {
+            let control = until_control == 0 || now >= control_at;
+            if (moved == 0 || control) && self.close_what_is_done(stopping) {
                 break;
             }
-            if until_control == 0 {
+            if control {
                 until_control = CONTROL_EVERY;
+                control_at = now + control_within;
                 self.publish();
                 if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
                     deadline = Some(now + Clock::get().ticks_of(self.drain));

@@ -249,3 +249,8 @@ pub fn meminfo(key: &str) -> u64 {
     let line = text.lines().find(|l| l.starts_with(&format!("{key}:")));
     line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
+
+/// How many cpus there are for the program.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

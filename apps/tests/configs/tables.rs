@@ -134,6 +134,22 @@ fn ports() -> Vec<Wrong> {
             "unknown key \"per\"",
             "did you mean \"peer\"?",
         ),
+        tables_of(
+            "[port.»c]\ndriver = \"ring\"\npeer = \"bb\"",
+            "there is no port \"bb\" to be the peer of \"c\"",
+            "did you mean \"b\"?",
+        ),
+        tables_of("[port.»c]\ndriver = \"ring\"\npeer = \"c\"", "its own peer", "a loop"),
+        tables_of(
+            "[port.»c]\ndriver = \"ring\"\npeer = \"b\"",
+            "port \"b\" does not have port \"c\" as its peer",
+            "peer = \"c\"",
+        ),
+        pipelines_of(
+            "[port.»c]\ndriver = \"ring\"\n[[pipeline]]\nname = \"p\"\nstages = [ { rx = \"a\" }, { tx = \"c\" } ]\n",
+            "nobody receives what is sent to ring port \"c\"",
+            "{ rx = \"c\" }",
+        ),
         tables_of("[port.c]\ndriver = \"ring\"\nslots = »true", "a whole number is expected", "a number"),
         tables_of("[port.c]\ndriver = \"null\"\nmempool = »1", "text is expected", "quotes"),
         file("version = 1\n[port]\ndriver = »\"null\"\n", "\"driver\"", "[port.NAME]"),

@@ -10,45 +10,60 @@ use super::{Context, Stage, counted};
 use crate::config::Full;
 use crate::stats::{Reason, SharedStage};
 
-/// How many more packets the program may receive; shared by all `rx` stages when a limit was given.
-pub type Budget = Arc<AtomicI64>;
+/// How many packets the program may receive in all; shared by all `rx` stages when a limit was given.
+#[derive(Debug)]
+pub struct Budget {
+    limit: i64,
+    /// Not reserved by anybody. Below 0 for moments.
+    left: AtomicI64,
+    /// Received. Reservations do not count: a port that has nothing gives them back.
+    received: AtomicI64,
+}
+
+impl Budget {
+    /// A budget of `limit` packets.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Self { limit, left: AtomicI64::new(limit), received: AtomicI64::new(0) }
+    }
+
+    /// Takes up to `n`; [`settle`](Self::settle) is to follow.
+    fn reserve(&self, n: usize) -> usize {
+        let n = n as i64;
+        let granted = self.left.fetch_sub(n, Ordering::Relaxed).clamp(0, n);
+        if granted < n {
+            self.left.fetch_add(n - granted, Ordering::Relaxed);
+        }
+        granted as usize
+    }
+
+    /// Says how many of the reserved packets were received.
+    fn settle(&self, reserved: usize, received: usize) {
+        if received < reserved {
+            self.left.fetch_add((reserved - received) as i64, Ordering::Relaxed);
+        }
+        self.received.fetch_add(received as i64, Ordering::Relaxed);
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.received.load(Ordering::Relaxed) >= self.limit
+    }
+}
 
 /// Receives from a port.
 pub struct RxStage {
     queue: Box<dyn RxQueue>,
     burst: usize,
-    budget: Option<Budget>,
-    exhausted: bool,
+    budget: Option<Arc<Budget>>,
     counters: SharedStage,
 }
 
 impl RxStage {
     /// Takes up to `burst` packets at once, and no more than `budget` has left.
     #[must_use]
-    pub fn new(queue: Box<dyn RxQueue>, burst: usize, budget: Option<Budget>) -> Self {
-        Self { queue, burst, budget, exhausted: false, counters: SharedStage::default() }
-    }
-
-    /// Takes up to `n` from the budget.
-    fn reserve(&mut self, n: usize) -> usize {
-        let Some(budget) = &self.budget else {
-            return n;
-        };
-        let left = budget.fetch_sub(n as i64, Ordering::Relaxed);
-        let granted = left.clamp(0, n as i64);
-        if granted < n as i64 {
-            budget.fetch_add(n as i64 - granted, Ordering::Relaxed);
-            self.exhausted = left <= 0;
-        }
-        granted as usize
-    }
-
-    fn give_back(&self, n: usize) {
-        if let Some(budget) = &self.budget
-            && n > 0
-        {
-            budget.fetch_add(n as i64, Ordering::Relaxed);
-        }
+    pub fn new(queue: Box<dyn RxQueue>, burst: usize, budget: Option<Arc<Budget>>) -> Self {
+        Self { queue, burst, budget, counters: SharedStage::default() }
     }
 }
 
@@ -65,12 +80,17 @@ impl Stage for RxStage {
 
     #[inline]
     fn poll(&mut self, out: &mut Burst, max: usize, cx: &mut Context<'_>) {
-        let want = self.reserve(max.min(self.burst));
-        if want == 0 {
-            return;
+        let wanted = max.min(self.burst);
+        match &self.budget {
+            None => {
+                self.queue.rx_burst(out, wanted);
+            }
+            Some(budget) => {
+                let granted = budget.reserve(wanted);
+                let got = if granted > 0 { self.queue.rx_burst(out, granted) } else { 0 };
+                budget.settle(granted, got);
+            }
         }
-        let got = self.queue.rx_burst(out, want);
-        self.give_back(want - got);
         for packet in out.iter_mut() {
             packet.set_timestamp(cx.now);
         }
@@ -81,7 +101,7 @@ impl Stage for RxStage {
     }
 
     fn is_finished(&self) -> bool {
-        self.exhausted || self.queue.is_finished()
+        self.queue.is_finished() || self.budget.as_ref().is_some_and(|b| b.is_used_up())
     }
 
     counted!();
@@ -163,4 +183,22 @@ impl Stage for TxStage {
     }
 
     counted!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_that_is_given_back_does_not_end_the_others() {
+        let budget = Budget::new(32);
+        let quiet = budget.reserve(32);
+        assert_eq!(budget.reserve(32), 0, "all is reserved");
+        assert!(!budget.is_used_up(), "but nothing was received");
+        budget.settle(quiet, 0);
+        let busy = budget.reserve(64);
+        assert_eq!(busy, 32);
+        budget.settle(busy, 32);
+        assert!(budget.is_used_up());
+    }
 }

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use warpdrive_mempool::{Burst, Mapping, Mempool, PageChoice, Sharing};
+use warpdrive_mempool::{Burst, Mapping, Mempool, PageChoice, PageSize, Sharing};
 
 use super::{Port, PortError, PortInfo, RxQueue, Takeable, TxQueue};
 use crate::clock::{self, Clock};
@@ -94,8 +94,8 @@ struct Arena {
 }
 
 impl Arena {
-    fn new(len: usize) -> Result<Self, warpdrive_mempool::MemError> {
-        let mapping = Mapping::new(len, PageChoice::Auto, Sharing::Private, None)?;
+    fn new(len: usize, pages: PageChoice) -> Result<Self, warpdrive_mempool::MemError> {
+        let mapping = Mapping::new(len, pages, Sharing::Private, None)?;
         Ok(Self { mapping, len })
     }
 
@@ -131,7 +131,12 @@ impl PcapPort {
     /// # Errors
     /// [`PortError`] when neither is named, a file cannot be used, or memory is not to be had.
     pub fn open(name: &str, config: &PcapConfig, pool: &Mempool) -> Result<Self, PortError> {
-        let opener = Opener { name, config };
+        // Small pages in the pool may have been asked for; then hugepages are not to be touched here either.
+        let pages = match pool.region().mapping().page_size() {
+            size @ PageSize::Size4K => PageChoice::Exactly(size),
+            _ => PageChoice::Auto,
+        };
+        let opener = Opener { name, config, pages };
         if config.file.is_none() && config.out.is_none() {
             return opener.refuse(
                 "it has neither a file to receive from nor an out to write to".to_owned(),
@@ -180,6 +185,7 @@ impl Port for PcapPort {
 struct Opener<'a> {
     name: &'a str,
     config: &'a PcapConfig,
+    pages: PageChoice,
 }
 
 impl Opener<'_> {
@@ -192,7 +198,7 @@ impl Opener<'_> {
     }
 
     fn arena(&self, len: usize) -> Result<Arena, PortError> {
-        Arena::new(len).map_err(|source| PortError::Memory { port: self.name.to_owned(), source })
+        Arena::new(len, self.pages).map_err(|source| PortError::Memory { port: self.name.to_owned(), source })
     }
 
     fn input(&self, path: &Path, pool: &Mempool, remarks: &mut Vec<String>) -> Result<PcapRx, PortError> {

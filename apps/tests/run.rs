@@ -1,0 +1,17 @@
+//! The program as people run it: what comes out, how it ends, and what it leaves behind.
+
+mod common;
+#[path = "run/damage.rs"]
+mod damage;
+#[path = "run/demo.rs"]
+mod demo;
+#[path = "run/echo.rs"]
+mod echo;
+#[path = "run/ends.rs"]
+mod ends;
+#[path = "run/links.rs"]
+mod links;
+#[path = "run/resources.rs"]
+mod resources;
+#[path = "run/syscalls.rs"]
+mod syscalls;
