@@ -190,7 +190,7 @@ fn the_json_of_a_run_has_the_keys_that_programs_rely_on() {
     };
     assert_eq!(keys(&all), ["abandoned_packets", "leaked_buffers", "schema", "statistics"]);
     let s = &all["statistics"];
-    assert_eq!(keys(s), ["counts", "pipelines", "pools", "ports", "rounds", "uptime_seconds"]);
+    assert_eq!(keys(s), ["counts", "devices", "pipelines", "pools", "ports", "rounds", "uptime_seconds"]);
     assert_eq!(keys(&s["ports"][0]), ["driver", "link", "name", "rx", "tx"]);
     for key in ["queue", "packets", "bytes", "no_buffer", "missed", "errors", "syscalls"] {
         assert!(s["ports"][0]["rx"][0][key].is_u64(), "{key}");
