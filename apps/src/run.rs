@@ -167,7 +167,14 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
             ended.abandoned
         );
     }
-    if ended.leaks.is_empty() && !ended.panicked { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    for (port, what) in &ended.failures {
+        eprintln!("error: port {port:?}: {what}");
+    }
+    if ended.leaks.is_empty() && ended.failures.is_empty() && !ended.panicked {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// What the built-in demonstration has in place of the real thing.

@@ -267,5 +267,6 @@ pub fn ended_json(ended: &Ended) -> Value {
         "statistics": ended.snapshot,
         "leaked_buffers": ended.leaks.iter().map(|(p, n)| json!({ "mempool": p, "buffers": n })).collect::<Vec<_>>(),
         "abandoned_packets": ended.abandoned,
+        "failures": ended.failures.iter().map(|(p, what)| json!({ "port": p, "what": what })).collect::<Vec<_>>(),
     })
 }

@@ -557,6 +557,13 @@ impl Running {
         self.workers.len()
     }
 
+    /// What has failed for good at a port, with the port's name.
+    #[must_use]
+    pub fn failures(&self) -> Vec<(String, String)> {
+        let failure = |p: &OpenPort| Some((p.port.info().name.clone(), p.port.failure()?));
+        self.ports.iter().filter_map(failure).collect()
+    }
+
     /// Facts about the open ports.
     pub fn port_infos(&self) -> impl Iterator<Item = &PortInfo> {
         self.ports.iter().map(|p| p.port.info())
@@ -608,6 +615,7 @@ impl Running {
         }
         // Counters are read while ports are open; pools after, when drivers have given their buffers back.
         let mut snapshot = self.snapshot();
+        let failures = self.failures();
         self.ports.clear();
         self.devices.clear();
         snapshot.pools = self.pool_snapshots();
@@ -617,7 +625,7 @@ impl Running {
             .map(|p| (p.name().to_owned(), p.stats().in_use))
             .filter(|(_, in_use)| *in_use > 0)
             .collect();
-        Ended { snapshot, leaks, abandoned: self.abandoned, panicked: self.panicked }
+        Ended { snapshot, leaks, failures, abandoned: self.abandoned, panicked: self.panicked }
     }
 }
 
@@ -628,6 +636,8 @@ pub struct Ended {
     pub snapshot: crate::snapshot::Snapshot,
     /// Pools that did not get every buffer back, and how many are missing.
     pub leaks: Vec<(String, usize)>,
+    /// What failed for good at a port, with the port's name.
+    pub failures: Vec<(String, String)>,
     /// Packets given up because draining took too long.
     pub abandoned: usize,
     /// Whether a worker panicked.

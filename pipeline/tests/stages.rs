@@ -66,8 +66,8 @@ fn match_lets_through_what_all_conditions_hold_for() {
     let v6 = Spec { v6: true, ..v4.clone() };
     let tagged = Spec { tags: 2, ..v4.clone() }; // outer vlan 5
     for (conditions, expected) in [
-        ("", [true, true, true, true]),
         ("ethertype = \"ipv4\"", [true, false, true, false]),
+        ("sport = \"0-65535\"", [true, true, true, false]),
         ("ethertype = 0x88b5", [false, false, false, true]),
         ("vlan = 5", [false, false, true, false]),
         ("vlan = 7", [false; 4]),

@@ -180,3 +180,26 @@ fn what_a_request_says_after_its_packets_were_changed_for_others_is_checked_agai
     drop(c);
     assert_eq!(pool.stats().in_use, 0);
 }
+
+#[test]
+fn a_queue_whose_device_has_gone_keeps_what_was_done_and_takes_no_more() {
+    let domain = Domain::new(DmaMode::Sva);
+    let pool = pool(&domain);
+    let placement = Placement::Core { cpu: 0, idle: IdlePolicy::Sleep };
+    let device = SoftDevice::<Naughty>::open("naughty", placement, &domain).unwrap();
+    let session = device.create_session(spec()).unwrap();
+    let mut queue = device.request_queue(16).unwrap();
+    for _ in 0..3 {
+        queue.send(request(&pool, session, b"abc")).unwrap();
+    }
+    drop(device);
+    for _ in 0..3 {
+        assert_eq!(complete(queue.as_mut()).status, Status::Ok, "what was sent before is completed");
+    }
+    let refused = queue.send(request(&pool, session, b"late"));
+    assert!(refused.is_err(), "nobody would serve it");
+    drop(refused);
+    assert_eq!((queue.in_flight(), queue.recv_sync(Duration::from_secs(30)).is_none()), (0, true));
+    drop(queue);
+    assert_eq!(pool.stats().in_use, 0);
+}

@@ -188,7 +188,7 @@ fn the_json_of_a_run_has_the_keys_that_programs_rely_on() {
         keys.sort();
         keys
     };
-    assert_eq!(keys(&all), ["abandoned_packets", "leaked_buffers", "schema", "statistics"]);
+    assert_eq!(keys(&all), ["abandoned_packets", "failures", "leaked_buffers", "schema", "statistics"]);
     let s = &all["statistics"];
     assert_eq!(keys(s), ["counts", "devices", "pipelines", "pools", "ports", "rounds", "uptime_seconds"]);
     assert_eq!(keys(&s["ports"][0]), ["driver", "link", "name", "rx", "tx"]);
@@ -198,7 +198,17 @@ fn the_json_of_a_run_has_the_keys_that_programs_rely_on() {
     assert_eq!(keys(&s["pipelines"][0]), ["core", "latency", "name", "stages"]);
     assert_eq!(
         keys(&s["pipelines"][0]["stages"][0]),
-        ["dropped", "held", "kind", "latency", "packets_in", "packets_out", "passed", "stalls"]
+        [
+            "dropped",
+            "held",
+            "held_at_exhaustion",
+            "kind",
+            "latency",
+            "packets_in",
+            "packets_out",
+            "passed",
+            "stalls"
+        ]
     );
     let percentiles = ["count", "max_ns", "p50_ns", "p90_ns", "p9999_ns", "p999_ns", "p99_ns"];
     assert_eq!(keys(&s["pipelines"][0]["latency"]), percentiles);

@@ -216,3 +216,25 @@ fn a_full_handoff_drops_and_counts_when_told_so() {
     assert!(full > 0 && sent > 0, "{full} dropped, {sent} sent");
     assert_eq!(full + sent, 20_000);
 }
+
+#[test]
+fn a_capture_that_cannot_be_written_is_an_error_at_the_end() {
+    let folder = folder();
+    let toml = r#"
+        version = 1
+        [port.in]
+        driver = "pcap"
+        file = "builtin:demo"
+        [port.out]
+        driver = "pcap"
+        out = "/dev/full"
+        [[pipeline]]
+        name = "p"
+        stages = [ { rx = "in" }, { tx = "out" } ]
+    "#;
+    let ran = run_config(folder.path(), toml, &[]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    for part in ["error: port \"out\": cannot write the capture \"/dev/full\"", "No space left on device"] {
+        assert!(ran.stderr.contains(part), "{part:?} is not in {}", ran.stderr);
+    }
+}

@@ -30,7 +30,8 @@ struct Shared<E: Engine> {
     stop: AtomicBool,
     /// How many queues were ever added: the thread looks into `new` only when this has changed.
     added: AtomicUsize,
-    new: Mutex<Vec<Served<E>>>,
+    /// Queues that the thread has still to take over; `None` when it has ended.
+    new: Mutex<Option<Vec<Served<E>>>>,
 }
 
 impl<E: Engine> EngineCore<E> {
@@ -39,7 +40,7 @@ impl<E: Engine> EngineCore<E> {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             added: AtomicUsize::new(0),
-            new: Mutex::new(Vec::new()),
+            new: Mutex::new(Some(Vec::new())),
         });
         let (ready, started) = mpsc::sync_channel(1);
         let for_thread = Arc::clone(&shared);
@@ -56,7 +57,10 @@ impl<E: Engine> EngineCore<E> {
                         return;
                     }
                 };
+                // Also if the engine's own code fails beyond what is caught: whoever waits must learn of the end.
+                let end = End(&for_thread);
                 serve(&for_thread, idle);
+                drop(end);
                 drop(slot);
             })
             .map_err(|e| failed(e.to_string()))?;
@@ -68,13 +72,10 @@ impl<E: Engine> EngineCore<E> {
     }
 
     pub(super) fn add_queue(&self, executor: Executor<E>, depth: usize) -> Option<CoreQueue> {
-        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-            return None;
-        }
         let (to_engine, submissions) = RingBuffer::new(depth);
         let (completions, from_engine) = RingBuffer::new(depth);
         let served = Served { executor, submissions, completions };
-        self.shared.new.lock().unwrap_or_else(PoisonError::into_inner).push(served);
+        self.shared.new.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(served);
         self.shared.added.fetch_add(1, Ordering::Release);
         Some(CoreQueue { to_engine: Some(to_engine), from_engine, depth, in_flight: 0 })
     }
@@ -87,6 +88,15 @@ impl<E: Engine> Drop for EngineCore<E> {
             // The thread catches an engine's panics, so there is nothing to learn from the result.
             let _ = thread.join();
         }
+    }
+}
+
+/// The end of the thread: queues it has not taken over are let go of, and no more are accepted.
+struct End<'a, E: Engine>(&'a Shared<E>);
+
+impl<E: Engine> Drop for End<'_, E> {
+    fn drop(&mut self) {
+        drop(self.0.new.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -106,7 +116,9 @@ fn serve<E: Engine>(shared: &Shared<E>, idle: IdlePolicy) {
         let added = shared.added.load(Ordering::Acquire);
         if added != known {
             known = added;
-            queues.append(&mut shared.new.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Some(new) = shared.new.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                queues.append(new);
+            }
         }
         let mut worked = false;
         let mut gone = false;
@@ -121,7 +133,7 @@ fn serve<E: Engine>(shared: &Shared<E>, idle: IdlePolicy) {
         if worked {
             idle.busy();
         } else if shared.stop.load(Ordering::Acquire) {
-            return;
+            return; // every request that was sent before has its completion
         } else {
             idle.wait();
         }
@@ -155,10 +167,22 @@ pub(super) struct CoreQueue {
     in_flight: usize,
 }
 
+impl CoreQueue {
+    /// With its engine gone, nothing that is in flight will come back: its packets return to their pools with the rings.
+    /// Called when no completion is left.
+    #[inline]
+    fn give_up_if_abandoned(&mut self) {
+        // In this order: what the engine completed before it went has been received by now.
+        if self.in_flight > 0 && self.from_engine.is_abandoned() && self.from_engine.is_empty() {
+            self.in_flight = 0;
+        }
+    }
+}
+
 impl Queue for CoreQueue {
     fn send_burst(&mut self, requests: &mut Vec<Request>) -> usize {
         let n = requests.len().min(self.room());
-        let Some(ring) = self.to_engine.as_mut().filter(|_| n > 0) else {
+        let Some(ring) = self.to_engine.as_mut().filter(|ring| n > 0 && !ring.is_abandoned()) else {
             return 0;
         };
         stamp(&mut requests[..n]);
@@ -174,6 +198,7 @@ impl Queue for CoreQueue {
     fn recv_burst(&mut self, out: &mut Vec<Completion>, max: usize) -> usize {
         let n = self.from_engine.slots().min(max).min(out.capacity() - out.len());
         if n == 0 {
+            self.give_up_if_abandoned();
             return 0;
         }
         let Ok(chunk) = self.from_engine.read_chunk(n) else {
@@ -195,7 +220,8 @@ impl Queue for CoreQueue {
     }
 
     fn send(&mut self, mut request: Request) -> Result<(), Request> {
-        let Some(ring) = self.to_engine.as_mut().filter(|_| self.in_flight < self.depth) else {
+        let free = self.in_flight < self.depth;
+        let Some(ring) = self.to_engine.as_mut().filter(|ring| free && !ring.is_abandoned()) else {
             return Err(request);
         };
         stamp(std::slice::from_mut(&mut request));
@@ -209,9 +235,16 @@ impl Queue for CoreQueue {
     }
 
     fn recv(&mut self) -> Option<Completion> {
-        let completion = self.from_engine.pop().ok()?;
-        self.in_flight -= 1;
-        Some(completion)
+        match self.from_engine.pop() {
+            Ok(completion) => {
+                self.in_flight -= 1;
+                Some(completion)
+            }
+            Err(_) => {
+                self.give_up_if_abandoned();
+                None
+            }
+        }
     }
 }
 

@@ -64,6 +64,11 @@ pub trait Port: Send {
         Link::Up
     }
 
+    /// What has failed for good since the port was opened, so that packets were lost: a disk that is full, say.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     /// Takes receive queue `index`. Each can be taken once.
     ///
     /// # Errors

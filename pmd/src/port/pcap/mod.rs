@@ -123,6 +123,7 @@ pub struct PcapPort {
     info: PortInfo,
     rx: Takeable<dyn RxQueue>,
     tx: Takeable<dyn TxQueue>,
+    failure: write::Failure,
 }
 
 impl PcapPort {
@@ -144,13 +145,14 @@ impl PcapPort {
             );
         }
         let mut remarks = Vec::new();
+        let failure = write::Failure::default();
         let mut rx: Vec<Box<dyn RxQueue>> = Vec::new();
         if let Some(file) = &config.file {
             rx.push(Box::new(opener.input(file, pool, &mut remarks)?));
         }
         let mut tx: Vec<Box<dyn TxQueue>> = Vec::new();
         if let Some(out) = &config.out {
-            tx.push(Box::new(opener.output(out, &mut remarks)?));
+            tx.push(Box::new(opener.output(out, &mut remarks, write::Failure::clone(&failure))?));
         }
         Ok(Self {
             info: PortInfo {
@@ -166,6 +168,7 @@ impl PcapPort {
             },
             rx: Takeable::new(name, "rx", rx),
             tx: Takeable::new(name, "tx", tx),
+            failure,
         })
     }
 }
@@ -173,6 +176,9 @@ impl PcapPort {
 impl Port for PcapPort {
     fn info(&self) -> &PortInfo {
         &self.info
+    }
+    fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
     fn rx_queue(&mut self, index: u16) -> Result<Box<dyn RxQueue>, PortError> {
         self.rx.take(index)
@@ -284,7 +290,12 @@ impl Opener<'_> {
         Ok(arena)
     }
 
-    fn output(&self, path: &Path, remarks: &mut Vec<String>) -> Result<write::PcapTx, PortError> {
+    fn output(
+        &self,
+        path: &Path,
+        remarks: &mut Vec<String>,
+        failure: write::Failure,
+    ) -> Result<write::PcapTx, PortError> {
         let config = self.config;
         if config.snaplen == 0 || config.snaplen as usize > MAX_FRAME {
             return self.refuse(
@@ -326,7 +337,7 @@ impl Opener<'_> {
             bytes / 1024,
             arena.mapping.page_size()
         ));
-        Ok(write::PcapTx::new(file, path.to_owned(), arena, format, config.snaplen, config.memory))
+        Ok(write::PcapTx::new(file, path.to_owned(), arena, format, config.snaplen, config.memory, failure))
     }
 }
 

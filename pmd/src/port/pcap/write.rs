@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pcap_file::pcap::{PcapHeader, PcapWriter};
@@ -118,8 +119,13 @@ struct Output {
     memory: bool,
     /// A write has failed: the rest is dropped.
     failed: bool,
+    /// Why, for the port.
+    failure: Failure,
     counters: SharedCounters,
 }
+
+/// What went wrong for good, as the port will tell.
+pub(super) type Failure = Arc<OnceLock<String>>;
 
 impl Append for Output {
     #[inline]
@@ -157,14 +163,13 @@ impl Output {
                         result.err().map_or_else(|| "nothing was written".to_owned(), |e| e.to_string());
                     self.failed = true;
                     self.counters.errors.add(self.frames);
+                    // Set once: nothing is written after a failure.
+                    let _ = self.failure.set(format!(
+                        "cannot write the capture {:?}: {cause}. It ends after {} bytes; all frames since are lost and counted as errors",
+                        self.path, self.written
+                    ));
                     // Best effort: a reader then finds whole records only.
                     let _ = self.file.set_len(self.written);
-                    tracing::error!(
-                        file = %self.path.display(),
-                        frames = self.frames,
-                        written_bytes = self.written,
-                        "cannot write the capture: {cause}. These frames and all that follow are lost and counted"
-                    );
                     self.used = 0;
                     self.frames = 0;
                     return false;
@@ -196,6 +201,7 @@ impl PcapTx {
         format: Format,
         snaplen: u32,
         memory: bool,
+        failure: Failure,
     ) -> Self {
         let mut header = Vec::new();
         encode_header(format, snaplen, &mut header);
@@ -208,6 +214,7 @@ impl PcapTx {
             written: 0,
             memory,
             failed: false,
+            failure,
             counters: QueueCounters::shared(),
         };
         output.append(&header);
