@@ -153,7 +153,7 @@ impl Bench<'_> {
 
     fn our_slice(&mut self, slice: Duration) -> Result<Sample, BenchError> {
         let mut process = self.ours("forward", FORWARDER, self.cpus.0, FIRST + WARM + slice)?;
-        let sample = self.sample(process.id(), slice)?;
+        let sample = self.sample("ours", &mut process, slice)?;
         process.terminate()?;
         Ok(sample)
     }
@@ -165,17 +165,22 @@ impl Bench<'_> {
             remedy: "run the bench again".to_owned(),
         })?;
         testpmd.forward()?;
-        self.sample(testpmd.id(), slice)
+        let sample = self.sample("the peer", testpmd.process(), slice);
+        drop(testpmd);
+        self.lab.clear();
+        sample
     }
 
     /// Waits for the first packets, lets all warm up, and counts.
-    fn sample(&mut self, pid: u32, slice: Duration) -> Result<Sample, BenchError> {
+    fn sample(&mut self, who: &str, process: &mut Process, slice: Duration) -> Result<Sample, BenchError> {
+        let pid = process.id();
         let (begin, none) = (Instant::now(), self.arrived.read()?);
         while self.arrived.read()? == none {
             self.options.go_on()?;
+            process.alive()?;
             if begin.elapsed() > FIRST {
                 return Err(BenchError::Program {
-                    program: "forwarder".to_owned(),
+                    program: format!("forwarder ({who})"),
                     what: format!("nothing arrived at the sink within {} s", FIRST.as_secs()),
                     remedy: "run the command of the notes by hand".to_owned(),
                 });

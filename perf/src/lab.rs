@@ -51,6 +51,15 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// Takes XDP programs off the forwarder's interfaces that a forwarder which was killed has left there.
+    pub fn clear(&self) {
+        for cable in [IN, OUT] {
+            let _ = ip(&["-n", &self.forwarder, "link", "set", "dev", cable, "xdp", "off"]);
+        }
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         for namespace in [&self.generator, &self.forwarder, &self.sink] {

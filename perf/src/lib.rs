@@ -219,6 +219,7 @@ impl Bench {
     /// # Errors
     /// [`BenchError`] when our side could not be measured, or a peer broke off.
     pub fn run(&self, options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
-        (self.run)(options, emit)
+        // A terminal's Ctrl-C reaches what we started too: what that then lacks is no error of its own.
+        (self.run)(options, emit).map_err(|e| options.go_on().err().unwrap_or(e))
     }
 }

@@ -50,6 +50,11 @@ pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         .note(pages.note());
     let verdict = if line.value < TARGET { "met" } else { "MISSED" };
     line = line.note(format!("target: under 64 MiB, {verdict}"));
+    if pages == PageSize::Small {
+        line = line.note(
+            "on 4 KiB pages testpmd fills the 256 MiB of its -m option at start: compare with hugepages",
+        );
+    }
     if let Ok((_, command)) = &peer {
         line = line.note(format!("peer command: {command}"));
     }

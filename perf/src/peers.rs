@@ -13,6 +13,8 @@ use crate::{BenchError, os};
 pub(crate) const START: Duration = Duration::from_secs(30);
 /// Time a program has to end by itself.
 const END: Duration = Duration::from_secs(3);
+/// Time that what a program wrote to stderr may still be on its way after its end.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 /// Lines of errors that are kept for messages: the first ten and the last ten.
 const ERROR_LINES: usize = 20;
 
@@ -177,8 +179,7 @@ impl Process {
                     return Err(self.broken(format!("no {what} within {} s", limit.as_secs())));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    // Its last words may still be on their way.
-                    std::thread::sleep(Duration::from_millis(50));
+                    std::thread::sleep(LAST_WORDS);
                     return Err(self.broken(format!("ended before it gave {what}")));
                 }
             }
@@ -211,6 +212,20 @@ impl Process {
     pub fn terminate(&mut self) -> Result<(), BenchError> {
         os::terminate(&self.child);
         self.wait(END)
+    }
+
+    /// An error if it has ended.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] with its last words.
+    pub fn alive(&mut self) -> Result<(), BenchError> {
+        match ended(&mut self.child, Duration::ZERO) {
+            None => Ok(()),
+            Some(_) => {
+                std::thread::sleep(LAST_WORDS);
+                Err(self.broken("ended early".to_owned()))
+            }
+        }
     }
 
     fn broken(&self, what: String) -> BenchError {

@@ -97,6 +97,11 @@ impl Testpmd {
         self.process.id()
     }
 
+    /// The process it is.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Begins to poll.
     ///
     /// # Errors
@@ -138,6 +143,13 @@ impl Testpmd {
         self.stop()?;
         let sent = |ports: &[PortCounters]| ports.iter().map(|p| p.tx).sum::<u64>();
         Ok((sent(&after) - sent(&before)) as f64 / (end - start).as_secs_f64())
+    }
+}
+
+impl Drop for Testpmd {
+    /// Lets it take its ports down in its own time: killed, it would leave its XDP programs on the interfaces.
+    fn drop(&mut self) {
+        let _ = self.process.send("quit").and_then(|()| self.process.wait(ANSWER));
     }
 }
 
