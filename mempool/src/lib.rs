@@ -17,6 +17,7 @@
 //! ```
 
 mod addr;
+mod buffers;
 mod burst;
 mod domain;
 mod error;
@@ -31,6 +32,7 @@ mod slot;
 mod smm;
 
 pub use addr::{DmaMode, Iova, Pa, Va};
+pub use buffers::Buffers;
 pub use burst::{BURST, Burst, DrainFront};
 pub use domain::{Access, DmaSlice, Domain, DomainView};
 pub use error::{Fault, MemError};

@@ -294,6 +294,11 @@ impl Mempool {
         self.owner.0 == other.owner.0
     }
 
+    #[inline]
+    pub(crate) fn free_list(&self) -> &FreeList {
+        &self.inner().free
+    }
+
     pub(crate) fn owns(&self, packet: &Packet) -> bool {
         packet.pool() == self.owner.0
     }

@@ -135,6 +135,35 @@ fn headroom_tailroom_and_data_are_consistent() {
 }
 
 #[test]
+fn buffers_are_taken_given_back_and_made_packets_without_loss() {
+    for worker in [false, true] {
+        let pool = pool(100);
+        let _slot = worker.then(|| WorkerSlot::claim().unwrap());
+        let mut buffers = Buffers::new(&pool);
+        assert_eq!((buffers.take(40), buffers.take(40)), (40, 24), "no more than 64 at once");
+        assert_eq!((buffers.len(), pool.stats().in_use), (64, 64));
+        let mut burst = Burst::new();
+        while burst.room() > 10 {
+            burst.push(pool.alloc().unwrap_or_else(|| panic!("only 64 of 100 are taken"))).unwrap();
+            if pool.stats().in_use == 90 {
+                break;
+            }
+        }
+        let before = burst.len();
+        let made = buffers.into_packets(&mut burst);
+        assert_eq!(made, 64 - before);
+        assert!(burst.iter().all(|p| p.is_empty() && p.headroom() == 128));
+        assert_eq!((buffers.len(), pool.stats().in_use), (64 - made, 64 + before));
+        buffers.give_back();
+        assert!(buffers.is_empty());
+        buffers.take(5);
+        drop(buffers);
+        drop(burst);
+        assert_eq!(pool.stats().in_use, 0);
+    }
+}
+
+#[test]
 fn a_recycled_buffer_remembers_nothing_of_its_last_packet() {
     let pool = pool(1);
     let _slot = WorkerSlot::claim().unwrap();

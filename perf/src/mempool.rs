@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use warpdrive_mempool::{Burst, DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
+use warpdrive_mempool::{Buffers, Burst, DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
 use warpdrive_pmd::clock::{Clock, ticks};
 
 use crate::cpeers::{CPeer, CPeers};
@@ -56,27 +56,40 @@ fn bulks(
             "on 4 KiB pages its buffers collide in the first-level cache. Remedy: sysctl vm.nr_hugepages=256";
         Err(NoPeer { peer: CPeers::NAME, why: why.to_owned() })
     };
-    let mut sides: Vec<Contender<'_>> = vec![Box::new(|slice| on_cpu(cpu, || ours(pool, bulk, slice)))];
+    let mut sides: Vec<Contender<'_>> = vec![
+        Box::new(|slice| on_cpu(cpu, || buffers(pool, bulk, slice))),
+        Box::new(|slice| on_cpu(cpu, || packets(pool, bulk, slice))),
+    ];
     for peer in [&mut cached, &mut bare, &mut mbufs].into_iter().flatten() {
         sides.push(Box::new(|_| peer.cpu_slice()));
     }
     let values = alternate(options, &mut sides)?;
     drop(sides);
     let title = built.map(CPeers::title).unwrap_or_default();
-    let mut theirs = values[1..].iter();
-    for (peer, suffix, what) in [
-        (&cached, "", "rte_mempool get_bulk and put_bulk, cache of 512"),
-        (&bare, "-nocache", "rte_mempool get_bulk and put_bulk, no cache, multi-producer and multi-consumer"),
-        (&mbufs, "-mbuf", "rte_pktmbuf_alloc_bulk and free_bulk, cache of 512"),
+    let mut theirs = values[2..].iter();
+    let bare_ones = "Buffers::take and give_back: bare buffers, as the peer's";
+    let made_packets =
+        if bulk == 1 { "Mempool::alloc and drop" } else { "Mempool::alloc_burst and Burst::clear" };
+    let made_packets =
+        format!("{made_packets}: packets, reset when taken and checked when given back, as the peer's");
+    for (peer, side, how, suffix, what) in [
+        (&cached, 0, bare_ones, "", "rte_mempool get_bulk and put_bulk, cache of 512"),
+        (
+            &bare,
+            0,
+            bare_ones,
+            "-nocache",
+            "rte_mempool get_bulk and put_bulk, no cache, multi-producer and multi-consumer",
+        ),
+        (&mbufs, 1, made_packets.as_str(), "-mbuf", "rte_pktmbuf_alloc_bulk and free_bulk, cache of 512"),
     ] {
         let name = if bulk == 32 { format!("mempool{suffix}") } else { format!("mempool{suffix}-{bulk}") };
         let title = format!("{title} {what}");
         let theirs = peer.as_ref().map(|_| (title.as_str(), theirs.next().map_or(&[][..], Vec::as_slice)));
-        let how = if bulk == 1 { "alloc and drop" } else { "alloc_burst and clear" };
         emit(
-            Line::compare(&name, UNIT, &values[0], theirs)
+            Line::compare(&name, UNIT, &values[side], theirs)
                 .command(options.command("mempool"))
-                .note(format!("bulk {bulk}, 8,192 buffers of 2,048 bytes; ours: {how}, the packet's length and offset reset"))
+                .note(format!("bulk {bulk}, 8,192 buffers of 2,048 bytes; ours: {how}"))
                 .note("cycles of the time-stamp counter, of the thread's cpu time, for one object taken and given back")
                 .note(pages.note()),
         );
@@ -84,8 +97,26 @@ fn bulks(
     Ok(())
 }
 
-/// One slice; cycles an object.
-fn ours(pool: &Mempool, bulk: usize, slice: Duration) -> Result<f64, BenchError> {
+/// One slice of bare buffers; cycles an object.
+fn buffers(pool: &Mempool, bulk: usize, slice: Duration) -> Result<f64, BenchError> {
+    let until = Clock::get().ticks_of(slice);
+    let mut buffers = Buffers::new(pool);
+    match bulk {
+        1 => time(until, 1, || bare::<1>(&mut buffers)),
+        8 => time(until, 8, || bare::<8>(&mut buffers)),
+        _ => time(until, 32, || bare::<32>(&mut buffers)),
+    }
+}
+
+#[inline(always)]
+fn bare<const N: usize>(buffers: &mut Buffers<'_>) -> bool {
+    let got = buffers.take(N);
+    black_box(&mut *buffers).give_back();
+    got == N
+}
+
+/// One slice of packets; cycles an object.
+fn packets(pool: &Mempool, bulk: usize, slice: Duration) -> Result<f64, BenchError> {
     let until = Clock::get().ticks_of(slice);
     // Bulks of constant size, as the peer and applications have them.
     match bulk {
@@ -143,8 +174,10 @@ mod tests {
             PoolConfig { pages: PageChoice::Exactly(Page::Size4K), buffers: 512, ..PoolConfig::default() };
         let pool = Mempool::new(&config, &Domain::new(DmaMode::Sva)).unwrap();
         for bulk in [1, 8, 32] {
-            let cycles = on_cpu(cpu, || ours(&pool, bulk, Duration::from_millis(2))).unwrap();
-            assert!(cycles > 0.0 && cycles < 1e5, "{bulk}: {cycles}");
+            for side in [buffers, packets] {
+                let cycles = on_cpu(cpu, || side(&pool, bulk, Duration::from_millis(2))).unwrap();
+                assert!(cycles > 0.0 && cycles < 1e5, "{bulk}: {cycles}");
+            }
         }
         assert_eq!(pool.stats().in_use, 0);
     }

@@ -49,7 +49,7 @@ pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
             "ring",
             &values[0],
             "ours: 512 owned packets go to and fro over two channels, each core receives and sends on; an object is one \
-             packet that crossed once; lengths are read and bytes counted at both ends. Peer: bare pointers one way, \
+             packet that crossed once. Peer: bare pointers one way, \
              summed by the consumer",
         ),
         (
