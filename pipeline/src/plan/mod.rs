@@ -1,0 +1,231 @@
+//! A validated plan: every name resolved, every queue with one owner, every pool large enough. A [`Plan`] cannot be made
+//! from a configuration that is wrong.
+
+mod arithmetic;
+mod place;
+mod planner;
+mod stages;
+mod topology;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use warpdrive_mempool::{DmaMode, PoolConfig};
+use warpdrive_pmd::engine::Placement;
+use warpdrive_pmd::engine::rsa::{RsaOp, RsaScheme};
+use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
+use warpdrive_pmd::idle::IdlePolicy;
+use warpdrive_pmd::port::{MacAddr, PortConfig};
+
+use crate::config::{Config, DeviceDriver, Full, Otherwise, Require};
+use crate::cores::{CpuSet, LcoreMap};
+use crate::diag::ConfigError;
+use crate::stage::classify::Rules;
+
+use planner::Planner;
+
+/// Requests in flight of a stage that does not say.
+pub const DEFAULT_DEPTH: usize = 64;
+/// Buffers that the cache of a worker may keep from others.
+pub const CACHED_PER_WORKER: usize = 512;
+/// Slots of the ring from a `match` to the pipeline named by its `else`.
+pub const ELSEWHERE_SLOTS: usize = 512;
+
+/// What will run where.
+#[derive(Debug)]
+pub struct Plan {
+    /// How devices address memory.
+    pub dma: DmaMode,
+    /// What must be got.
+    pub require: Vec<Require>,
+    /// Whether latency is recorded.
+    pub latency: bool,
+    /// How long draining may take.
+    pub drain: Duration,
+    /// What workers do without work.
+    pub idle: IdlePolicy,
+    /// The pools.
+    pub pools: Vec<PoolPlan>,
+    /// The ports.
+    pub ports: Vec<PortPlan>,
+    /// The accelerators.
+    pub devices: Vec<DevicePlan>,
+    /// The pipelines.
+    pub pipelines: Vec<PipelinePlan>,
+    /// The workers: one for each lcore that has pipelines.
+    pub workers: Vec<WorkerPlan>,
+    /// What the user should know although it is not wrong.
+    pub notes: Vec<String>,
+}
+
+/// A pool and who may hold its buffers at most.
+#[derive(Debug)]
+pub struct PoolPlan {
+    /// What it is made from.
+    pub config: PoolConfig,
+    /// Holders and how many buffers each may hold.
+    pub needs: Vec<(String, usize)>,
+}
+
+/// A port to be opened.
+#[derive(Debug)]
+pub struct PortPlan {
+    /// Its name.
+    pub name: String,
+    /// The driver's configuration.
+    pub config: PortConfig,
+    /// Index of its pool.
+    pub pool: usize,
+}
+
+/// An accelerator to be opened.
+#[derive(Debug)]
+pub struct DevicePlan {
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: DeviceDriver,
+    /// Where it runs.
+    pub placement: Placement,
+    /// Whether a core of its own was wished for with `"auto"` and none was left.
+    pub core_wished: bool,
+}
+
+/// One core's work.
+#[derive(Debug)]
+pub struct WorkerPlan {
+    /// The lcore.
+    pub lcore: usize,
+    /// The cpus it may run on.
+    pub cpus: CpuSet,
+    /// Indices of its pipelines.
+    pub pipelines: Vec<usize>,
+}
+
+/// A pipeline.
+#[derive(Debug)]
+pub struct PipelinePlan {
+    /// Its name.
+    pub name: String,
+    /// Its lcore.
+    pub lcore: usize,
+    /// Index of the pool that its accelerators' results come from.
+    pub pool: usize,
+    /// Its stages.
+    pub stages: Vec<StagePlan>,
+    /// Indices of the ports its packets may end at: the smallest MTU limits results.
+    pub sinks: Vec<usize>,
+}
+
+/// A stage with its names resolved to indices.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields of the tables in config/stages.rs")]
+pub enum StagePlan {
+    Rx {
+        port: usize,
+        queue: u16,
+        burst: usize,
+    },
+    Tx {
+        port: usize,
+        queue: u16,
+        full: Full,
+    },
+    Rsa {
+        device: usize,
+        op: RsaOp,
+        scheme: RsaScheme,
+        key: String,
+        depth: usize,
+        full: Full,
+        oversize: Otherwise,
+        plain: Otherwise,
+    },
+    Zip {
+        device: usize,
+        op: ZipOp,
+        format: ZipFormat,
+        level: u8,
+        depth: usize,
+        full: Full,
+        oversize: Otherwise,
+        plain: Otherwise,
+    },
+    Match {
+        rules: Rules,
+        elsewhere: Option<usize>,
+    },
+    MacSwap,
+    Echo {
+        address: Ipv4Addr,
+        mac: Option<MacAddr>,
+        others: Otherwise,
+    },
+    Count {
+        name: String,
+    },
+    Drop,
+    Tee {
+        port: usize,
+        queue: u16,
+    },
+    Handoff {
+        to: Vec<usize>,
+        slots: usize,
+        full: Full,
+    },
+    Merge {
+        burst: usize,
+    },
+}
+
+impl StagePlan {
+    /// The name used in configurations.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Rx { .. } => "rx",
+            Self::Tx { .. } => "tx",
+            Self::Rsa { .. } => "rsa",
+            Self::Zip { .. } => "zip",
+            Self::Match { .. } => "match",
+            Self::MacSwap => "mac-swap",
+            Self::Echo { .. } => "echo",
+            Self::Count { .. } => "count",
+            Self::Drop => "drop",
+            Self::Tee { .. } => "tee",
+            Self::Handoff { to, .. } if to.len() == 1 => "handoff",
+            Self::Handoff { .. } => "fanout",
+            Self::Merge { .. } => "merge",
+        }
+    }
+
+    fn is_source(&self) -> bool {
+        matches!(self, Self::Rx { .. } | Self::Merge { .. })
+    }
+
+    fn is_end(&self) -> bool {
+        matches!(self, Self::Tx { .. } | Self::Drop | Self::Handoff { .. })
+    }
+}
+
+impl Plan {
+    /// Checks a configuration against the lcores it may use.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn new(config: &Config, lcores: &LcoreMap) -> Result<Self, ConfigError> {
+        let mut planner = Planner {
+            config,
+            lcores,
+            errors: Vec::new(),
+            notes: Vec::new(),
+            rx_owner: BTreeMap::new(),
+            tx_owner: BTreeMap::new(),
+            counters: BTreeSet::new(),
+        };
+        let plan = planner.plan();
+        if planner.errors.is_empty() { Ok(plan) } else { Err(config.error(planner.errors)) }
+    }
+}

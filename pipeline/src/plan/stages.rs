@@ -1,0 +1,239 @@
+//! From a stage's table to its [`StagePlan`], with every number in range.
+
+use std::net::Ipv4Addr;
+
+use toml::Spanned;
+use warpdrive_mempool::BURST;
+use warpdrive_pmd::engine::MAX_DEPTH;
+use warpdrive_pmd::engine::rsa::RsaOp;
+use warpdrive_pmd::engine::zip::MAX_LEVEL;
+use warpdrive_pmd::port::MacAddr;
+
+use super::planner::Planner;
+use super::{DEFAULT_DEPTH, StagePlan};
+use crate::config::{DeviceDriver, EchoTable, Name, RsaTable, StageTable, ZipTable};
+use crate::demo;
+use crate::diag::Diagnostic;
+use crate::stage::classify::Rules;
+
+impl Planner<'_> {
+    pub(super) fn stage(&mut self, pipeline: &str, table: &StageTable) -> Option<StagePlan> {
+        Some(match table {
+            StageTable::Rx(t) => {
+                let burst = self.burst(&t.burst);
+                let port = self.port(&t.rx)?;
+                self.own(true, port, t.queue, pipeline, t.rx.span());
+                StagePlan::Rx { port, queue: t.queue, burst }
+            }
+            StageTable::Tx(t) => {
+                let port = self.port(&t.tx)?;
+                self.own(false, port, t.queue, pipeline, t.tx.span());
+                StagePlan::Tx { port, queue: t.queue, full: t.full }
+            }
+            StageTable::Rsa(t) => self.rsa(t)?,
+            StageTable::Zip(t) => self.zip(t)?,
+            StageTable::Match(t) => {
+                let rules = Rules::read(t.r#match.get_ref()).map_err(|e| self.errors.extend(e)).ok()?;
+                if rules == Rules::default() {
+                    self.error(
+                        t.r#match.span(),
+                        "there is no condition here",
+                        "match = { protocol = \"udp\" }",
+                    );
+                }
+                let elsewhere = match &t.r#else {
+                    Some(name) if name.get_ref() != "drop" => Some(self.elsewhere(name)?),
+                    _ => None,
+                };
+                StagePlan::Match { rules, elsewhere }
+            }
+            StageTable::MacSwap(t) => {
+                self.must_be_true(&t.mac_swap);
+                StagePlan::MacSwap
+            }
+            StageTable::Echo(t) => self.echo(t)?,
+            StageTable::Count(t) => {
+                let name = t.count.get_ref();
+                if name.is_empty() {
+                    self.error(t.count.span(), "a name cannot be empty", "count = \"…\"");
+                } else if !self.counters.insert(name.clone()) {
+                    let message = format!("there are two counters {name:?}");
+                    self.error(t.count.span(), message, "give each a name of its own");
+                }
+                StagePlan::Count { name: name.clone() }
+            }
+            StageTable::Drop(t) => {
+                self.must_be_true(&t.drop);
+                StagePlan::Drop
+            }
+            StageTable::Tee(t) => {
+                let port = self.port(&t.tee)?;
+                self.own(false, port, t.queue, pipeline, t.tee.span());
+                StagePlan::Tee { port, queue: t.queue }
+            }
+            StageTable::Handoff(t) => {
+                let slots = self.slots(&t.slots);
+                StagePlan::Handoff { to: vec![self.pipeline_named(&t.handoff)?], slots, full: t.full }
+            }
+            StageTable::Fanout(t) => {
+                let slots = self.slots(&t.slots);
+                let to: Vec<usize> =
+                    t.fanout.get_ref().iter().filter_map(|n| self.pipeline_named(n)).collect();
+                for (i, name) in t.fanout.get_ref().iter().enumerate() {
+                    if t.fanout.get_ref()[..i].iter().any(|n| n.get_ref() == name.get_ref()) {
+                        let message = format!("this fanout names pipeline {:?} twice", name.get_ref());
+                        self.error(name.span(), message, "each pipeline once");
+                    }
+                }
+                if t.fanout.get_ref().is_empty() {
+                    self.error(t.fanout.span(), "a fanout to nowhere", "name at least one pipeline");
+                }
+                StagePlan::Handoff { to, slots, full: t.full }
+            }
+            StageTable::Merge(t) => {
+                self.must_be_true(&t.merge);
+                StagePlan::Merge { burst: self.burst(&t.burst) }
+            }
+        })
+    }
+
+    /// The pipeline named by the `else` of a `match`.
+    fn elsewhere(&mut self, name: &Name) -> Option<usize> {
+        let found = self.pipeline_named(name);
+        if found.is_none()
+            && let Some(Diagnostic { help: Some(help), .. }) = self.errors.last_mut()
+        {
+            help.push_str(", or \"drop\"");
+        }
+        found
+    }
+
+    /// A key is loaded at start, but a name that can never be one is known now.
+    fn key(&mut self, key: &Name) {
+        let name = key.get_ref();
+        if name.starts_with(demo::PREFIX) && demo::bits(name).is_none() {
+            let help = demo::NAMES.join(", ");
+            self.error(key.span(), format!("there is no demo key {name:?}"), format!("demo keys: {help}"));
+        } else if name.is_empty() {
+            self.error(key.span(), "a key has a file name", "a PEM or DER file, or \"demo:rsa2048\"");
+        }
+    }
+
+    fn rsa(&mut self, t: &RsaTable) -> Option<StagePlan> {
+        self.key(&t.key);
+        let depth = self.depth(t.depth.as_ref());
+        let (op, scheme) = (*t.op.get_ref(), *t.scheme.get_ref());
+        if !matches!(op, RsaOp::Sign | RsaOp::Verify) {
+            self.error(
+                t.op.span(),
+                "a pipeline signs and verifies; it does not encrypt",
+                "op = \"sign\" or \"verify\"",
+            );
+            return None;
+        }
+        if !scheme.is_for(op) {
+            self.error(
+                t.scheme.span(),
+                format!("{:?} is a scheme for encryption", scheme.name()),
+                "for signatures: \"pss-sha256\", \"pkcs1-sha256\", and both with sha384 and sha512",
+            );
+            return None;
+        }
+        let device = self.device(&t.rsa, DeviceDriver::SoftRsa)?;
+        Some(StagePlan::Rsa {
+            device,
+            op,
+            scheme,
+            key: t.key.get_ref().clone(),
+            depth,
+            full: t.full,
+            oversize: t.oversize,
+            plain: t.plain,
+        })
+    }
+
+    fn zip(&mut self, t: &ZipTable) -> Option<StagePlan> {
+        let depth = self.depth(t.depth.as_ref());
+        let level = *t.level.get_ref();
+        if level > MAX_LEVEL {
+            self.error(
+                t.level.span(),
+                format!("level {level} is too high"),
+                format!("0 (stored) to {MAX_LEVEL} (smallest)"),
+            );
+        }
+        let device = self.device(&t.zip, DeviceDriver::SoftZip)?;
+        Some(StagePlan::Zip {
+            device,
+            op: *t.op.get_ref(),
+            format: t.format,
+            level,
+            depth,
+            full: t.full,
+            oversize: t.oversize,
+            plain: t.plain,
+        })
+    }
+
+    fn echo(&mut self, t: &EchoTable) -> Option<StagePlan> {
+        let Ok(address) = t.echo.get_ref().parse::<Ipv4Addr>() else {
+            self.error(
+                t.echo.span(),
+                format!("{:?} is not an IPv4 address", t.echo.get_ref()),
+                "for example \"192.0.2.1\"",
+            );
+            return None;
+        };
+        let mac = match &t.mac {
+            None => None,
+            Some(text) => match text.get_ref().parse::<MacAddr>() {
+                Ok(MacAddr([first, ..])) if first & 1 == 1 => {
+                    let message =
+                        format!("{:?} is a group address: nobody can answer with it", text.get_ref());
+                    self.error(text.span(), message, "for example \"02:00:00:00:00:01\"");
+                    return None;
+                }
+                Ok(mac) => Some(mac),
+                Err(e) => {
+                    self.error(text.span(), e, "for example \"02:00:00:00:00:01\"");
+                    return None;
+                }
+            },
+        };
+        Some(StagePlan::Echo { address, mac, others: t.others })
+    }
+
+    fn must_be_true(&mut self, value: &Spanned<bool>) {
+        if !value.get_ref() {
+            self.error(value.span(), "this can only be true", "to have no such stage, leave it out");
+        }
+    }
+
+    fn number(&mut self, value: &Spanned<usize>, what: &str, max: usize) -> usize {
+        let n = *value.get_ref();
+        if n == 0 || n > max {
+            self.error(value.span(), format!("{what} = {n} is not possible"), format!("1 to {max}"));
+        }
+        n.clamp(1, max)
+    }
+
+    fn burst(&mut self, value: &Spanned<usize>) -> usize {
+        self.number(value, "burst", BURST)
+    }
+
+    fn depth(&mut self, value: Option<&Spanned<usize>>) -> usize {
+        value.map_or(DEFAULT_DEPTH, |v| self.number(v, "depth", MAX_DEPTH))
+    }
+
+    fn slots(&mut self, value: &Spanned<usize>) -> usize {
+        const MOST: usize = 1 << 16;
+        let n = *value.get_ref();
+        let range = format!("{BURST} to {MOST}");
+        if n < BURST {
+            self.error(value.span(), format!("slots = {n} is less than a burst"), range);
+        } else if n > MOST {
+            self.error(value.span(), format!("slots = {n} is not possible"), range);
+        }
+        n.clamp(BURST, MOST)
+    }
+}
