@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
+use crate::free::FreeList;
 use crate::packet::Header;
 use crate::{BURST, Burst, Mempool};
 
@@ -11,7 +12,8 @@ use crate::{BURST, Burst, Mempool};
 ///
 /// For whoever needs buffers first and packets later, if at all: nothing but pointers is moved.
 pub struct Buffers<'p> {
-    pool: &'p Mempool,
+    free: &'p FreeList,
+    headroom: usize,
     /// At most `BURST`; the first `len` items are buffers that are ours.
     len: usize,
     items: [MaybeUninit<NonNull<Header>>; BURST],
@@ -22,7 +24,12 @@ impl<'p> Buffers<'p> {
     #[must_use]
     #[inline]
     pub fn new(pool: &'p Mempool) -> Self {
-        Self { pool, len: 0, items: [MaybeUninit::uninit(); BURST] }
+        Self {
+            free: pool.free_list(),
+            headroom: pool.headroom(),
+            len: 0,
+            items: [MaybeUninit::uninit(); BURST],
+        }
     }
 
     /// Takes up to `n` more and returns how many: fewer when the pool is exhausted (which is counted) or there is no
@@ -31,7 +38,7 @@ impl<'p> Buffers<'p> {
     pub fn take(&mut self, n: usize) -> usize {
         let spare = &mut self.items[self.len..];
         let n = n.min(spare.len());
-        let got = self.pool.free_list().get(&mut spare[..n]);
+        let got = self.free.get(&mut spare[..n]);
         self.len += got;
         got
     }
@@ -42,19 +49,18 @@ impl<'p> Buffers<'p> {
         let len = std::mem::take(&mut self.len);
         // SAFETY: the first `len` items are initialised; MaybeUninit<T> has T's layout.
         let headers = unsafe { std::slice::from_raw_parts(self.items.as_ptr().cast(), len) };
-        self.pool.free_list().put(headers);
+        self.free.put(headers);
     }
 
     /// Makes empty packets of as many as `burst` has room for, and returns how many.
     #[inline]
     pub fn into_packets(&mut self, burst: &mut Burst) -> usize {
-        let headroom = self.pool.headroom();
         let spare = burst.spare();
         let n = self.len.min(spare.len());
         let rest = self.len - n;
         for (place, item) in spare.iter_mut().zip(&self.items[rest..self.len]) {
             // SAFETY: the item is a free buffer that is ours, and leaves us below.
-            unsafe { Header::reset(item.assume_init(), headroom) };
+            unsafe { Header::reset(item.assume_init(), self.headroom) };
             *place = *item;
         }
         self.len = rest;

@@ -8,7 +8,7 @@
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,8 @@ pub(crate) struct FreeList {
     capacity: usize,
     magazine_len: usize,
     cache_len: usize,
+    /// Whether the cpu copies 32 bytes at once.
+    wide: bool,
     full: ArrayQueue<MagazinePtr>,
     empty: ArrayQueue<MagazinePtr>,
     /// Owns what the two queues point to.
@@ -72,6 +74,52 @@ impl Cache {
     }
 }
 
+/// Copies pointers between slices of the same length, eight at a time: for the few of a burst, calling `memcpy` costs
+/// more than the copy. `wide` says that the cpu has AVX.
+#[inline(always)]
+fn copy(from: &[MaybeUninit<NonNull<Header>>], to: &mut [MaybeUninit<NonNull<Header>>], wide: bool) {
+    let (from_blocks, from_rest) = from.as_chunks::<8>();
+    let (to_blocks, to_rest) = to.as_chunks_mut::<8>();
+    match (from_blocks, &mut *to_blocks) {
+        ([], []) => {}
+        ([from], [to]) => *to = *from,
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the pool has asked the cpu, once.
+        (from, to) if wide => unsafe { copy_wide(from, to) },
+        (from, to) => to.copy_from_slice(from),
+    }
+    copy_few(from_rest, to_rest);
+}
+
+#[inline(always)]
+fn copy_few(from: &[MaybeUninit<NonNull<Header>>], to: &mut [MaybeUninit<NonNull<Header>>]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+/// Copies blocks of 64 bytes with registers of 32: half the stores, which are what limits the copy.
+///
+/// # Safety
+/// The cpu has AVX.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+unsafe fn copy_wide(
+    from: &[[MaybeUninit<NonNull<Header>>; 8]],
+    to: &mut [[MaybeUninit<NonNull<Header>>; 8]],
+) {
+    use std::arch::x86_64::{_mm256_loadu_si256, _mm256_storeu_si256};
+    for (to, from) in to.iter_mut().zip(from) {
+        let (to, from) = (ptr::from_mut(to).cast(), ptr::from_ref(from).cast());
+        // SAFETY: 64 bytes each, at any alignment.
+        unsafe {
+            let (a, b) = (_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1)));
+            _mm256_storeu_si256(to, a);
+            _mm256_storeu_si256(to.add(1), b);
+        }
+    }
+}
+
 impl FreeList {
     /// An empty list for a pool of `capacity` buffers.
     pub(crate) fn new(capacity: usize) -> Self {
@@ -88,6 +136,10 @@ impl FreeList {
             capacity,
             magazine_len,
             cache_len: 4 * magazine_len,
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            wide: std::arch::is_x86_feature_detected!("avx"),
+            #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+            wide: false,
             full: ArrayQueue::new(count),
             empty,
             _magazines: magazines,
@@ -134,7 +186,7 @@ impl FreeList {
         // SAFETY: this thread holds the slot.
         let items = unsafe { self.items(slot) };
         let rest = len - out.len();
-        out.copy_from_slice(&items[rest..len]);
+        copy(&items[rest..len], out, self.wide);
         cache.len.store(rest, Ordering::Release);
         out.len()
     }
@@ -207,9 +259,9 @@ impl FreeList {
         }
         // SAFETY: this thread holds the slot.
         let items = unsafe { self.items(slot) };
-        for (place, header) in items[len..len + headers.len()].iter_mut().zip(headers) {
-            place.write(*header);
-        }
+        // SAFETY: MaybeUninit<T> has T's layout, and initialised items are fit for places that need not be.
+        let items_in = unsafe { std::slice::from_raw_parts(headers.as_ptr().cast(), headers.len()) };
+        copy(items_in, &mut items[len..len + headers.len()], self.wide);
         cache.len.store(len + headers.len(), Ordering::Release);
     }
 
