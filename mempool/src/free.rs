@@ -69,6 +69,17 @@ unsafe impl Sync for Cache {}
 unsafe impl Send for Cache {}
 
 impl Cache {
+    /// The stack itself.
+    ///
+    /// # Safety
+    /// The current thread holds the slot that this cache belongs to, and no other reference to the items is alive.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the slot is what makes it exclusive")]
+    unsafe fn items(&self) -> &mut [MaybeUninit<NonNull<Header>>; CACHE] {
+        // SAFETY: by the caller.
+        unsafe { &mut *self.items.get() }
+    }
+
     fn new() -> Self {
         Self { len: AtomicUsize::new(0), items: UnsafeCell::new([MaybeUninit::uninit(); CACHE]) }
     }
@@ -161,17 +172,6 @@ impl FreeList {
         in_use
     }
 
-    /// The cache of worker slot `slot`.
-    ///
-    /// # Safety
-    /// The current thread holds that slot, and no other reference to the items is alive.
-    #[inline]
-    #[expect(clippy::mut_from_ref, reason = "the slot is what makes it exclusive")]
-    unsafe fn items(&self, slot: usize) -> &mut [MaybeUninit<NonNull<Header>>; CACHE] {
-        // SAFETY: by the caller.
-        unsafe { &mut *self.caches[slot].items.get() }
-    }
-
     /// Takes up to `out.len()` free buffers; returns how many places of `out` were written.
     #[inline]
     pub(crate) fn get(&self, out: &mut [MaybeUninit<NonNull<Header>>]) -> usize {
@@ -184,7 +184,7 @@ impl FreeList {
             return self.get_slow(slot, out);
         }
         // SAFETY: this thread holds the slot.
-        let items = unsafe { self.items(slot) };
+        let items = unsafe { cache.items() };
         let rest = len - out.len();
         copy(&items[rest..len], out, self.wide);
         cache.len.store(rest, Ordering::Release);
@@ -200,7 +200,7 @@ impl FreeList {
             let len = cache.len.load(Ordering::Relaxed);
             let n = len.min(out.len() - got);
             // SAFETY: this thread holds the slot.
-            let items = unsafe { self.items(slot) };
+            let items = unsafe { cache.items() };
             out[got..got + n].copy_from_slice(&items[len - n..len]);
             cache.len.store(len - n, Ordering::Release);
             got += n;
@@ -220,7 +220,7 @@ impl FreeList {
     fn refill(&self, slot: usize) -> bool {
         let cache = &self.caches[slot];
         // SAFETY: this thread holds the slot.
-        let items = unsafe { self.items(slot) };
+        let items = unsafe { cache.items() };
         debug_assert_eq!(cache.len.load(Ordering::Relaxed), 0);
         if let Some(magazine) = self.full.pop() {
             self.in_depot.fetch_sub(self.magazine_len, Ordering::Release);
@@ -258,7 +258,7 @@ impl FreeList {
             return self.put_slow(slot, headers);
         }
         // SAFETY: this thread holds the slot.
-        let items = unsafe { self.items(slot) };
+        let items = unsafe { cache.items() };
         // SAFETY: MaybeUninit<T> has T's layout, and initialised items are fit for places that need not be.
         let items_in = unsafe { std::slice::from_raw_parts(headers.as_ptr().cast(), headers.len()) };
         copy(items_in, &mut items[len..len + headers.len()], self.wide);
@@ -275,7 +275,7 @@ impl FreeList {
             }
             let len = cache.len.load(Ordering::Relaxed);
             // SAFETY: this thread holds the slot.
-            let items = unsafe { self.items(slot) };
+            let items = unsafe { cache.items() };
             for (place, header) in items[len..].iter_mut().zip(chunk) {
                 place.write(*header);
             }
@@ -293,7 +293,7 @@ impl FreeList {
         // SAFETY: this thread holds the slot; the magazine was popped, so it is ours until it is pushed.
         unsafe {
             let to = &mut (*magazine.0.as_ptr()).0;
-            to[..self.magazine_len].copy_from_slice(&self.items(slot)[rest..len]);
+            to[..self.magazine_len].copy_from_slice(&cache.items()[rest..len]);
         }
         // Down here before up there: `in_use` may count too many for a moment, never too few.
         cache.len.store(rest, Ordering::Release);
@@ -310,7 +310,7 @@ impl FreeList {
         }
         let len = cache.len.load(Ordering::Relaxed);
         // SAFETY: this thread holds the slot, and the first `len` items are written.
-        let rest: Vec<_> = unsafe { self.items(slot)[..len].iter().map(|h| h.assume_init()).collect() };
+        let rest: Vec<_> = unsafe { cache.items()[..len].iter().map(|h| h.assume_init()).collect() };
         cache.len.store(0, Ordering::Release);
         self.put_stray(&rest);
     }
