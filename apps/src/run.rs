@@ -10,8 +10,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use warpdrive_pipeline::config::{Config, Pages};
 use warpdrive_pipeline::cores::{self, CoreError, LcoreMap};
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
-use warpdrive_pipeline::launch::{self, Options, Running};
+use warpdrive_pipeline::launch::{self, Options};
 use warpdrive_pipeline::plan::Plan;
+use warpdrive_pipeline::running::Running;
 use warpdrive_pmd::port::Link;
 
 use crate::cli::{CheckArgs, RunArgs};

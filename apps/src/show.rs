@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use serde_json::{Value, json};
 use warpdrive_pipeline::cores::LcoreMap;
-use warpdrive_pipeline::launch::{Ended, StartReport};
 use warpdrive_pipeline::plan::{Plan, StagePlan};
+use warpdrive_pipeline::running::{Ended, StartReport};
 use warpdrive_pipeline::snapshot::{LatencySnapshot, PipelineSnapshot, PortSnapshot, Snapshot};
 use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::port::Link;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use warpdrive_pipeline::config::Config;
 use warpdrive_pipeline::cores;
-use warpdrive_pipeline::launch::{self, Running};
+use warpdrive_pipeline::launch;
 use warpdrive_pipeline::plan::Plan;
+use warpdrive_pipeline::running::Running;
 
 use crate::measure::{Better, Contender, Line, alternate, cpu_time};
 use crate::peers::PageSize;

@@ -1,7 +1,5 @@
 //! Diagnostics that show the place: file, line, column, the line itself and a caret.
 
-pub mod toml;
-
 use std::fmt;
 use std::ops::Range;
 

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod diag;
 pub mod launch;
 pub mod plan;
+pub mod running;
 pub mod snapshot;
 pub mod stage;
 pub mod stats;

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use warpdrive_mempool::Mempool;
 use warpdrive_pmd::device::DeviceStats;
 use warpdrive_pmd::port::Link;
 use warpdrive_pmd::stats::QueueStats;
 
-use crate::launch::{ObservedQueue, Running};
 use crate::stats::{Reason, StageCounters};
 
 /// The numbers. Counters only grow; differences of two snapshots are rates.
@@ -148,86 +146,20 @@ impl LatencySnapshot {
     }
 }
 
-impl Running {
-    /// Takes a snapshot. Reads what workers publish; they are not disturbed.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            uptime_seconds: self.started.elapsed().as_secs_f64(),
-            ports: self.ports.iter().map(port).collect(),
-            pipelines: (0..self.pipelines.len()).map(|i| self.pipeline(i)).collect(),
-            pools: self.pool_snapshots(),
-            devices: self
-                .devices
-                .iter()
-                .map(|d| {
-                    let info = d.info();
-                    DeviceSnapshot { name: info.name, driver: info.driver, stats: d.stats() }
-                })
-                .collect(),
-            counts: self.counts.iter().map(|(n, c)| (n.clone(), (c.packets.get(), c.bytes.get()))).collect(),
-            rounds: self.rounds,
+impl StageSnapshot {
+    pub(crate) fn of(kind: &'static str, c: &StageCounters, latency: Option<LatencySnapshot>) -> Self {
+        let named =
+            |reasons: &mut dyn Iterator<Item = (Reason, u64)>| reasons.map(|(r, n)| (r.name(), n)).collect();
+        Self {
+            kind,
+            packets_in: c.packets_in.get(),
+            packets_out: c.packets_out.get(),
+            held: c.held.get(),
+            held_at_exhaustion: c.held_at_exhaustion.get(),
+            stalls: c.stalls.get(),
+            dropped: named(&mut c.drops()),
+            passed: named(&mut c.passes()),
+            latency,
         }
-    }
-
-    pub(crate) fn pool_snapshots(&self) -> Vec<PoolSnapshot> {
-        let pool = |p: &Mempool| {
-            let s = p.stats();
-            PoolSnapshot {
-                name: p.name().to_owned(),
-                capacity: s.capacity,
-                in_use: s.in_use,
-                peak: s.peak,
-                failures: s.failures,
-            }
-        };
-        self.pools.iter().map(pool).collect()
-    }
-
-    fn pipeline(&self, i: usize) -> PipelineSnapshot {
-        let p = &self.pipelines[i];
-        let latency = self.latency.get(p.worker).and_then(|w| w.get(p.place));
-        PipelineSnapshot {
-            name: p.name.clone(),
-            core: p.lcore,
-            stages: p
-                .stages
-                .iter()
-                .enumerate()
-                .map(|(s, (kind, c))| {
-                    stage(kind, c, latency.and_then(|l| LatencySnapshot::of(l.stages.get(s)?)))
-                })
-                .collect(),
-            latency: latency.and_then(|l| LatencySnapshot::of(&l.end_to_end)),
-        }
-    }
-}
-
-fn port(p: &crate::launch::OpenPort) -> PortSnapshot {
-    let queues = |queues: &[ObservedQueue]| {
-        queues.iter().map(|q| QueueSnapshot { queue: q.queue, stats: q.counters.snapshot() }).collect()
-    };
-    PortSnapshot {
-        name: p.port.info().name.clone(),
-        driver: p.port.info().driver,
-        link: p.port.link(),
-        rx: queues(&p.rx),
-        tx: queues(&p.tx),
-    }
-}
-
-fn stage(kind: &'static str, c: &StageCounters, latency: Option<LatencySnapshot>) -> StageSnapshot {
-    let named =
-        |reasons: &mut dyn Iterator<Item = (Reason, u64)>| reasons.map(|(r, n)| (r.name(), n)).collect();
-    StageSnapshot {
-        kind,
-        packets_in: c.packets_in.get(),
-        packets_out: c.packets_out.get(),
-        held: c.held.get(),
-        held_at_exhaustion: c.held_at_exhaustion.get(),
-        stalls: c.stalls.get(),
-        dropped: named(&mut c.drops()),
-        passed: named(&mut c.passes()),
-        latency,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Every table refuses unknown keys, and every error says where.
 
+mod errors;
 mod reader;
 mod stages;
 
@@ -12,7 +13,7 @@ use warpdrive_mempool::{DmaMode, PageChoice, PageSize};
 use warpdrive_pmd::idle::IdlePolicy;
 use warpdrive_pmd::port::PortConfig;
 
-use crate::diag::toml::from_syntax;
+use self::errors::from_syntax;
 use crate::diag::{ConfigError, Diagnostic};
 
 use reader::Reader;

@@ -7,9 +7,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use warpdrive_pmd::port::{self, PortConfig};
 
+use super::errors::from_toml;
 use super::stages::example;
 use super::{Config, DEVICE_DRIVERS, DeviceTable, Name, Named, PipelineTable, PortTable, STAGES, StageTable};
-use crate::diag::toml::from_toml;
 use crate::diag::{Diagnostic, known_names};
 
 type Value<'a> = Spanned<DeValue<'a>>;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Diagnostic, known_names};
-use crate::config::STAGES;
+use super::STAGES;
+use crate::diag::{Diagnostic, known_names};
 
 /// An error of the grammar.
 #[must_use]
