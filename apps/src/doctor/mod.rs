@@ -154,7 +154,7 @@ pub fn print(facts: &[Fact]) -> io::Result<()> {
     io::stdout().lock().write_all(render(facts, colour).as_bytes())
 }
 
-/// The text of [`print`].
+/// The text of [`print()`].
 #[must_use]
 pub fn render(facts: &[Fact], colour: bool) -> String {
     let width = facts.iter().map(|f| f.name.chars().count()).max().unwrap_or(0);
