@@ -127,7 +127,7 @@ fn pages_that_were_demanded_and_cannot_be_had_are_an_error_with_the_remedy() {
     fs::write(folder.path().join("test.toml"), load("pages = \"2M\"", 64)).expect("write");
     let ran = run(folder.path(), ["run", "test.toml", "--packets", "1"]);
     assert_eq!(ran.code, Some(1));
-    for part in ["cannot map", "2M", "Remedy: "] {
+    for part in ["cannot map", "2 MiB pages", "Remedy: "] {
         assert!(ran.stderr.contains(part), "{}", ran.stderr);
     }
     run(folder.path(), ["run", "test.toml", "--packets", "1", "--no-huge"]).well();
