@@ -86,6 +86,19 @@ impl Burst {
         Ok(())
     }
 
+    /// Adds packets behind the others, as many as there is room for, and returns how many. The iterator keeps the rest.
+    #[inline]
+    pub fn extend(&mut self, packets: impl Iterator<Item = Packet>) -> usize {
+        // If the iterator panics, what it gave before is leaked: nothing counts until the end.
+        let mut n = 0;
+        for (place, packet) in self.items[self.len..].iter_mut().zip(packets) {
+            place.write(packet);
+            n += 1;
+        }
+        self.len += n;
+        n
+    }
+
     /// Takes the last packet.
     #[inline]
     pub fn pop(&mut self) -> Option<Packet> {

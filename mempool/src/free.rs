@@ -6,9 +6,11 @@
 //!
 //! The magazine scheme follows Bonwick and Adams, "Magazines and Vmem" (USENIX 2001).
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_storeu_si256};
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -89,22 +91,20 @@ impl Cache {
 /// more than the copy. `wide` says that the cpu has AVX.
 #[inline(always)]
 fn copy(from: &[MaybeUninit<NonNull<Header>>], to: &mut [MaybeUninit<NonNull<Header>>], wide: bool) {
-    let (from_blocks, from_rest) = from.as_chunks::<8>();
+    assert_eq!(from.len(), to.len());
+    let (blocks, rest) = from.as_chunks::<8>();
     let (to_blocks, to_rest) = to.as_chunks_mut::<8>();
-    match (from_blocks, &mut *to_blocks) {
-        ([], []) => {}
-        ([from], [to]) => *to = *from,
+    match blocks {
+        [] => {}
+        [one] => to_blocks[0] = *one,
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the pool has asked the cpu, once.
-        (from, to) if wide => unsafe { copy_wide(from, to) },
-        (from, to) => to.copy_from_slice(from),
+        // SAFETY: the pool has asked the cpu, once; both slices have as many blocks, and `to` is not shared.
+        _ if wide => unsafe {
+            copy_wide(blocks.as_ptr().cast(), to_blocks.as_mut_ptr().cast(), blocks.len())
+        },
+        _ => to_blocks.copy_from_slice(blocks),
     }
-    copy_few(from_rest, to_rest);
-}
-
-#[inline(always)]
-fn copy_few(from: &[MaybeUninit<NonNull<Header>>], to: &mut [MaybeUninit<NonNull<Header>>]) {
-    for (to, from) in to.iter_mut().zip(from) {
+    for (to, from) in to_rest.iter_mut().zip(rest) {
         *to = *from;
     }
 }
@@ -112,21 +112,29 @@ fn copy_few(from: &[MaybeUninit<NonNull<Header>>], to: &mut [MaybeUninit<NonNull
 /// Copies blocks of 64 bytes with registers of 32: half the stores, which are what limits the copy.
 ///
 /// # Safety
-/// The cpu has AVX.
+/// The cpu has AVX; `blocks` blocks can be read at `from` and written at `to`, and the two do not overlap.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
-unsafe fn copy_wide(
-    from: &[[MaybeUninit<NonNull<Header>>; 8]],
-    to: &mut [[MaybeUninit<NonNull<Header>>; 8]],
-) {
-    use std::arch::x86_64::{_mm256_loadu_si256, _mm256_storeu_si256};
-    for (to, from) in to.iter_mut().zip(from) {
-        let (to, from) = (ptr::from_mut(to).cast(), ptr::from_ref(from).cast());
-        // SAFETY: 64 bytes each, at any alignment.
+unsafe fn copy_wide(from: *const __m256i, to: *mut __m256i, blocks: usize) {
+    let mut at = 0;
+    while at + 4 <= 2 * blocks {
+        // SAFETY: two blocks from `at` are within what the caller vouches for; any alignment will do.
         unsafe {
-            let (a, b) = (_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1)));
-            _mm256_storeu_si256(to, a);
-            _mm256_storeu_si256(to.add(1), b);
+            let (a, b) = (_mm256_loadu_si256(from.add(at)), _mm256_loadu_si256(from.add(at + 1)));
+            let (c, d) = (_mm256_loadu_si256(from.add(at + 2)), _mm256_loadu_si256(from.add(at + 3)));
+            _mm256_storeu_si256(to.add(at), a);
+            _mm256_storeu_si256(to.add(at + 1), b);
+            _mm256_storeu_si256(to.add(at + 2), c);
+            _mm256_storeu_si256(to.add(at + 3), d);
+        }
+        at += 4;
+    }
+    if at < 2 * blocks {
+        // SAFETY: the last block.
+        unsafe {
+            let (a, b) = (_mm256_loadu_si256(from.add(at)), _mm256_loadu_si256(from.add(at + 1)));
+            _mm256_storeu_si256(to.add(at), a);
+            _mm256_storeu_si256(to.add(at + 1), b);
         }
     }
 }

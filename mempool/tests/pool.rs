@@ -164,6 +164,25 @@ fn buffers_are_taken_given_back_and_made_packets_without_loss() {
 }
 
 #[test]
+fn a_burst_is_extended_as_far_as_there_is_room_and_the_iterator_keeps_the_rest() {
+    let pool = pool(100);
+    let mut numbered = (0..70u8).map(|i| {
+        let mut p = pool.alloc().unwrap();
+        p.extend_from_slice(&[i]).unwrap();
+        p
+    });
+    let mut burst = Burst::new();
+    assert_eq!(burst.extend(numbered.by_ref().take(3)), 3);
+    assert_eq!(burst.extend(&mut numbered), 61);
+    assert!(burst.iter().zip(0..).all(|(p, i)| p.data() == [i]));
+    assert_eq!(numbered.next().unwrap().data(), [64], "none was lost");
+    assert_eq!(burst.extend(&mut numbered), 0);
+    assert_eq!(numbered.next().unwrap().data(), [65]);
+    drop(burst);
+    assert_eq!(pool.stats().in_use, 0);
+}
+
+#[test]
 fn a_recycled_buffer_remembers_nothing_of_its_last_packet() {
     let pool = pool(1);
     let _slot = WorkerSlot::claim().unwrap();

@@ -156,10 +156,7 @@ impl RxQueue for RingRx {
             return 0; // cannot be: `n` slots were there, and only we take them
         };
         let before = burst.len();
-        for packet in chunk {
-            // Cannot fail: `n` was limited to the room of the burst.
-            let _ = burst.push(packet);
-        }
+        burst.extend(chunk.into_iter()); // all of them: `n` was limited to the room of the burst
         self.counters.packets.add(n as u64);
         if self.count_bytes {
             self.counters.bytes.add(burst.as_slice()[before..].iter().map(|p| p.len() as u64).sum());
