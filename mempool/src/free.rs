@@ -11,8 +11,13 @@ use std::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_storeu_si256};
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize as Gauge, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[cfg(loom)]
+use loom::sync::atomic::AtomicUsize;
+#[cfg(not(loom))]
+use std::sync::atomic::AtomicUsize;
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
@@ -43,7 +48,7 @@ pub(crate) struct FreeList {
     in_strays: AtomicUsize,
     caches: Box<[CachePadded<Cache>]>,
     /// The most that were in use, and how often fewer were given than asked for.
-    pub(crate) peak: AtomicUsize,
+    pub(crate) peak: Gauge,
     pub(crate) failures: AtomicU64,
 }
 
@@ -165,8 +170,11 @@ impl FreeList {
             in_depot: AtomicUsize::new(0),
             strays: Mutex::new(Vec::with_capacity(capacity)),
             in_strays: AtomicUsize::new(0),
-            caches: (0..MAX_WORKER_SLOTS).map(|_| CachePadded::new(Cache::new())).collect(),
-            peak: AtomicUsize::new(0),
+            // Loom watches every atomic, and one cache is enough for its tests.
+            caches: (0..if cfg!(loom) { 1 } else { MAX_WORKER_SLOTS })
+                .map(|_| CachePadded::new(Cache::new()))
+                .collect(),
+            peak: Gauge::new(0),
             failures: AtomicU64::new(0),
         }
     }
@@ -256,16 +264,23 @@ impl FreeList {
     /// Takes `headers` of buffers that nobody uses any more.
     #[inline]
     pub(crate) fn put(&self, headers: &[NonNull<Header>]) {
-        let Some(slot) = slot::current() else {
-            self.put_stray(headers);
-            return;
-        };
+        match slot::current() {
+            // SAFETY: this thread holds the slot.
+            Some(slot) => unsafe { self.put_at(slot, headers) },
+            None => self.put_stray(headers),
+        }
+    }
+
+    /// # Safety
+    /// The current thread holds the worker slot.
+    #[inline]
+    unsafe fn put_at(&self, slot: usize, headers: &[NonNull<Header>]) {
         let cache = &self.caches[slot];
         let len = cache.len.load(Ordering::Relaxed);
         if len + headers.len() > self.cache_len {
             return self.put_slow(slot, headers);
         }
-        // SAFETY: this thread holds the slot.
+        // SAFETY: by the caller.
         let items = unsafe { cache.items() };
         // SAFETY: MaybeUninit<T> has T's layout, and initialised items are fit for places that need not be.
         let items_in = unsafe { std::slice::from_raw_parts(headers.as_ptr().cast(), headers.len()) };
@@ -399,5 +414,43 @@ impl FreeList {
             self.peak.fetch_max(in_use, Ordering::Relaxed);
         }
         in_use
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::cell::UnsafeCell as Watched;
+    use loom::sync::Arc;
+
+    /// A worker frees the last two buffers, one by way of the depot, while the last handle of the pool looks whether all
+    /// are back. The cell stands for the pool's memory: if the count says so too early, loom sees both access it.
+    #[test]
+    fn when_all_buffers_are_back_nobody_touches_the_pool_any_more() {
+        loom::model(|| {
+            let free = Arc::new(FreeList::new(2));
+            let memory = Arc::new(Watched::new(true));
+            let worker = {
+                let (free, memory) = (Arc::clone(&free), Arc::clone(&memory));
+                loom::thread::spawn(move || {
+                    let header = [NonNull::dangling()];
+                    // SAFETY: this thread alone uses slot 0, and nothing looks behind the pointers. Loom checks that
+                    // nobody writes the cell meanwhile.
+                    unsafe {
+                        memory.with(|m| assert!(*m));
+                        free.put_at(0, &header);
+                        free.flush_magazine(0);
+                        memory.with(|m| assert!(*m));
+                        free.put_at(0, &header);
+                    }
+                })
+            };
+            if free.in_use() == 0 {
+                // SAFETY: loom checks that the access is exclusive.
+                memory.with_mut(|m| unsafe { *m = false });
+            }
+            worker.join().unwrap();
+            assert_eq!(free.in_use(), 0);
+        });
     }
 }

@@ -10,9 +10,10 @@ use std::time::Instant;
 use rtrb::RingBuffer;
 use warpdrive_mempool::{Domain, MemError, Mempool, PageSize, WorkerSlot};
 use warpdrive_pmd::device::{Device, DeviceError, SessionSpec};
-use warpdrive_pmd::engine::SoftDevice;
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaError, RsaKey, RsaSession};
 use warpdrive_pmd::engine::zip::{ZipEngine, ZipSession};
+use warpdrive_pmd::engine::{Placement, SoftDevice};
+use warpdrive_pmd::idle::Idle;
 use warpdrive_pmd::port::ring::{self, RingRx, RingTx};
 use warpdrive_pmd::port::{MacAddr, PortError};
 
@@ -120,12 +121,27 @@ impl<'a> Builder<'a> {
             merges: BTreeMap::new(),
             budget: options.packets.map(|n| Arc::new(Budget::new(n))),
         };
+        builder.note_idle_policy();
         builder.open_pools(&domain)?;
         builder.open_devices(&domain)?;
         // Opening a port may make a file or take an interface: not when it is clear by now that nothing will start.
         builder.check_requirements()?;
         builder.open_ports()?;
         Ok(builder)
+    }
+
+    /// Says when a core cannot wait as it was told to.
+    fn note_idle_policy(&mut self) {
+        let engines = self.plan.devices.iter().filter_map(|d| match d.placement {
+            Placement::Core { idle, .. } => Some(idle),
+            Placement::Inline => None,
+        });
+        if engines.chain([self.plan.idle]).any(|idle| Idle::new(idle).policy() != idle) {
+            self.report.without.push(
+                "umwait: this cpu does not have it, so idle cores pause instead. Remedy: idle = \"sleep\" saves power too"
+                    .to_owned(),
+            );
+        }
     }
 
     fn open_pools(&mut self, domain: &Domain) -> Result<(), LaunchError> {

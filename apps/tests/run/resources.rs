@@ -238,3 +238,22 @@ fn a_capture_that_cannot_be_written_is_an_error_at_the_end() {
         assert!(ran.stderr.contains(part), "{part:?} is not in {}", ran.stderr);
     }
 }
+
+#[test]
+fn an_idle_policy_that_the_cpu_does_not_have_is_said() {
+    let folder = folder();
+    let toml = r#"
+        version = 1
+        [eal]
+        idle = "umwait"
+        [port.in]
+        driver = "null"
+        packets = 1
+        [[pipeline]]
+        name = "p"
+        stages = [ { rx = "in" }, { drop = true } ]
+    "#;
+    let ran = run_config(folder.path(), toml, &[]).well();
+    let has_it = fs::read_to_string("/proc/cpuinfo").is_ok_and(|t| t.contains(" waitpkg"));
+    assert_eq!(ran.stderr.contains("umwait: this cpu does not have it"), !has_it, "{}", ran.stderr);
+}
