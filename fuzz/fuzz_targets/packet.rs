@@ -98,7 +98,7 @@ impl Bench {
     /// A burst through stages one after the other.
     fn through(stages: &mut [Box<dyn Stage>], mut burst: Burst) -> Burst {
         for stage in stages {
-            let mut cx = Context { now: 0, latency: None, stopping: false };
+            let mut cx = Context { now: 0, latency: None };
             stage.process(&mut burst, &mut cx);
             if stage.polls() {
                 let mut out = Burst::new();

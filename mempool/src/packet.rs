@@ -127,12 +127,6 @@ impl Packet {
         unsafe { self.h().pool.as_ref() }
     }
 
-    /// Name of the pool it came from.
-    #[must_use]
-    pub fn pool_name(&self) -> &str {
-        self.inner().name()
-    }
-
     /// Length of this segment in bytes.
     #[must_use]
     #[inline]

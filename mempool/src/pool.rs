@@ -214,12 +214,6 @@ impl Mempool {
         got
     }
 
-    /// Gives a burst of packets back at once: the fast way to free what a driver has sent.
-    #[inline]
-    pub fn free_burst(burst: &mut Burst) {
-        burst.clear();
-    }
-
     /// Empties the current worker's cache, so that others can have the buffers. For a worker that stops.
     pub fn flush_local_cache(&self) {
         if let Some(slot) = slot::current() {
@@ -286,12 +280,6 @@ impl Mempool {
     #[must_use]
     pub fn domain(&self) -> &Domain {
         &self.inner().domain
-    }
-
-    /// Whether two handles are the same pool.
-    #[must_use]
-    pub fn same_as(&self, other: &Self) -> bool {
-        self.owner.0 == other.owner.0
     }
 
     #[inline]
@@ -369,10 +357,6 @@ impl Inner {
     #[inline]
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 
     /// Takes headers of buffers that nobody uses any more.

@@ -147,12 +147,6 @@ impl Running {
         self.workers.iter().all(|w| w.thread.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
-    /// The names of the worker threads' kernel ids are in `/proc/self/task/*/comm`: `worker-N`. This is how many.
-    #[must_use]
-    pub fn workers(&self) -> usize {
-        self.workers.len()
-    }
-
     /// What has failed for good at a port, with the port's name.
     #[must_use]
     pub fn failures(&self) -> Vec<(String, String)> {

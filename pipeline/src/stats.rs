@@ -63,8 +63,6 @@ reasons! {
 pub struct StageCounters {
     /// Packets that came in.
     pub packets_in: Counter,
-    /// Bytes that came in.
-    pub bytes_in: Counter,
     /// Packets that went out.
     pub packets_out: Counter,
     /// Packets the stage holds now.

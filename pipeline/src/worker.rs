@@ -206,7 +206,7 @@ impl Pipeline {
                 continue;
             }
             let latency = self.latency.as_mut().map(|l| &mut l.stages[i]);
-            let mut cx = Context { now, latency, stopping };
+            let mut cx = Context { now, latency };
             self.stages[i].poll(&mut burst, room, &mut cx);
             let n = burst.len();
             if n > 0 {
@@ -247,7 +247,7 @@ impl Pipeline {
             let counters = &self.counters[i];
             counters.packets_in.add(n);
             let received = (self.latency.is_some() && stage.is_sink()).then(|| Received::of(burst, counters));
-            let mut cx = Context { now: before, latency: None, stopping: false };
+            let mut cx = Context { now: before, latency: None };
             stage.process(burst, &mut cx);
             if let (Some(received), Some(latency)) = (received, &mut self.latency) {
                 received.record(latency, before, self.clock, counters);

@@ -186,7 +186,7 @@ fn what_is_abandoned_or_released_in_flight_goes_back_to_its_pool() {
             for frame in &mixed(16) {
                 burst.push(packet(&lab.pool, frame)).unwrap();
             }
-            let mut cx = Context { now: 0, latency: None, stopping: false };
+            let mut cx = Context { now: 0, latency: None };
             stage.process(&mut burst, &mut cx);
             assert!(burst.is_empty() && stage.held() == 16 && stage.room() == 0);
             stage.poll(&mut burst, 3, &mut cx);

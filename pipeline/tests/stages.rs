@@ -24,7 +24,7 @@ use warpdrive_pmd::port::{MacAddr, RxQueue, TxQueue};
 use warpdrive_pmd::stats::{QueueCounters, SharedCounters};
 
 fn cx() -> Context<'static> {
-    Context { now: 0, latency: None, stopping: false }
+    Context { now: 0, latency: None }
 }
 
 fn burst_of(pool: &Mempool, frames: impl IntoIterator<Item = Vec<u8>>) -> Burst {

@@ -20,8 +20,6 @@ pub struct Context<'a> {
     pub now: u64,
     /// Where a stage that holds packets records how long, in nanoseconds.
     pub latency: Option<&'a mut Histogram<u64>>,
-    /// Whether the program is stopping: sources give no more.
-    pub stopping: bool,
 }
 
 /// One step of a pipeline. A worker owns it; nothing in it allocates, locks, logs or makes system calls per packet.
