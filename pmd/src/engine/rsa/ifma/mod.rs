@@ -1,0 +1,214 @@
+//! RSA private operations eight at a time, on AVX-512 IFMA: one operation in each 64-bit lane.
+//!
+//! Read [`block`] for the kernels, [`montgomery`] for the arithmetic, [`exponent`] for the windows, [`pass`] for the
+//! operation. Nothing here branches on a secret or uses one as an index: loops run over lengths, choices are masks.
+//!
+//! Sources: Gueron and Krasnov, "Software implementation of modular exponentiation, using advanced vector
+//! instructions architectures" (2012) and "Accelerating big integer arithmetic using Intel IFMA extensions" (2016);
+//! Montgomery, "Modular multiplication without trial division" (1985).
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::constants::{Layout, blend, blend_half, lanes_of};
+use self::pass::{Arena, Keys};
+use self::simd::{DIGIT_BITS, DIGIT_MASK, LANES, V, lanes, lanes_mut};
+use super::parts::PrivateParts;
+use super::secret::Secret;
+
+mod block;
+mod constants;
+mod exponent;
+mod montgomery;
+mod pass;
+mod scalar;
+mod simd;
+
+/// Operations of a full pass.
+pub(super) const FULL: usize = LANES;
+/// Operations of a half pass.
+pub(super) const HALF: usize = LANES / 2;
+
+/// Whether this cpu can do it.
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512ifma")
+}
+
+/// A private key in lanes.
+pub(super) struct IfmaKey {
+    /// Of all keys ever made in this process.
+    id: u64,
+    layout: Layout,
+    bits: usize,
+    e: u64,
+    lanes: Secret<V>,
+}
+
+impl IfmaKey {
+    /// Prepares a key, if its size and form are computed here: 1024, 2048, 3072 or 4096 bits, primes of half the
+    /// length, and a public exponent of up to 64 bits.
+    ///
+    /// # Errors
+    /// When the system has no memory.
+    pub(super) fn new(parts: &PrivateParts) -> io::Result<Option<Self>> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let bits = bit_length(&parts.n);
+        let Some(layout) = Layout::of_bits(bits) else {
+            return Ok(None);
+        };
+        let half = |prime: &[u8]| bit_length(prime) == bits / 2;
+        let e = parts.e.iter().try_fold(0u64, |e, &b| e.checked_mul(256).map(|e| e + u64::from(b)));
+        match e {
+            Some(e) if e % 2 == 1 && e > 1 && half(&parts.p) && half(&parts.q) => Ok(Some(Self {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                layout,
+                bits,
+                e,
+                lanes: lanes_of(parts, layout)?,
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Bits of the modulus.
+    pub(super) fn bits(&self) -> usize {
+        self.bits
+    }
+}
+
+fn bit_length(bytes: &[u8]) -> usize {
+    let zeros = bytes.iter().take_while(|&&b| b == 0).count();
+    bytes.get(zeros).map_or(0, |&first| 8 * (bytes.len() - zeros) - first.leading_zeros() as usize)
+}
+
+/// One private operation of a pass.
+pub(super) struct Operation<'a> {
+    /// The key.
+    pub(super) key: &'a IfmaKey,
+    /// As long as the modulus, and less than it: big-endian.
+    pub(super) input: &'a [u8],
+    /// As long as the modulus. Written only if the result passed its check.
+    pub(super) output: &'a mut [u8],
+    /// Whether it did.
+    pub(super) done: bool,
+}
+
+/// Computes passes.
+pub(super) struct Ifma {
+    arena: Secret<Arena>,
+    /// Keys of a pass, blended.
+    blended: Secret<V>,
+    karatsuba: bool,
+    /// For tests: lanes whose result is spoilt before the check.
+    #[cfg(test)]
+    spoil: u8,
+}
+
+impl Ifma {
+    /// An instance with its memory, or nothing where the cpu or the system does not allow it.
+    pub(super) fn new() -> Option<Self> {
+        if !available() {
+            return None;
+        }
+        let largest = Layout::of_bits(4096)?;
+        let arena = Secret::zeroed(1).ok()?;
+        let blended = Secret::zeroed(largest.len()).ok()?;
+        Some(Self {
+            arena,
+            blended,
+            karatsuba: true,
+            #[cfg(test)]
+            spoil: 0,
+        })
+    }
+
+    /// Computes up to eight operations with keys of one size, in a half pass if there are no more than four. Lanes
+    /// without an operation repeat the first.
+    pub(super) fn private(&mut self, operations: &mut [Operation<'_>]) {
+        let Some(first) = operations.first() else {
+            return;
+        };
+        let (layout, bits) = (first.key.layout, first.key.bits);
+        let count = operations.len();
+        assert!(
+            count <= FULL && operations.iter().all(|o| o.key.bits == bits && o.input.len() == bits / 8),
+            "a pass takes up to eight operations of one size"
+        );
+        let half = count <= HALF;
+        let at = |lane: usize| {
+            let lane = if half { lane % HALF } else { lane };
+            if lane < count { lane } else { 0 }
+        };
+        let arena = &mut self.arena[0];
+        let digits = bits.div_ceil(DIGIT_BITS).next_multiple_of(block::DIGITS);
+        let digits = digits.max(2 * layout.blocks() * block::DIGITS);
+        for lane in 0..LANES {
+            let input = operations[at(lane)].input;
+            for (i, v) in arena.input[..digits].iter_mut().enumerate() {
+                lanes_mut(v)[lane] = digit_at(input, i);
+            }
+        }
+        let keys: [&IfmaKey; LANES] = std::array::from_fn(|lane| operations[at(lane)].key);
+        let e = keys.map(|k| k.e);
+        let same = keys.iter().all(|k| k.id == keys[0].id);
+        // SAFETY: `new` made this instance only because the cpu has the features.
+        let ok = unsafe {
+            if half {
+                let blended = &mut self.blended[..layout.len()];
+                blend_half(blended, std::array::from_fn(|lane| &*keys[lane].lanes), layout);
+                let keys = Keys { layout, lanes: blended, e };
+                if self.karatsuba { pass::half::<true>(arena, &keys) } else { pass::half::<false>(arena, &keys) }
+            } else {
+                let lanes = if same {
+                    &*keys[0].lanes
+                } else {
+                    let blended = &mut self.blended[..layout.len()];
+                    blend(blended, keys.map(|k| &*k.lanes));
+                    &*blended
+                };
+                let keys = Keys { layout, lanes, e };
+                if self.karatsuba { pass::full::<true>(arena, &keys) } else { pass::full::<false>(arena, &keys) }
+            }
+        };
+        for (lane, operation) in operations.iter_mut().enumerate() {
+            operation.done = ok >> lane & 1 == 1;
+            if operation.done {
+                store(operation.output, &arena.output, lane);
+            }
+        }
+    }
+}
+
+/// Digit `i` of a big-endian number.
+fn digit_at(bytes: &[u8], i: usize) -> u64 {
+    let (at, shift) = (DIGIT_BITS * i / 8, DIGIT_BITS * i % 8);
+    let Some(end) = bytes.len().checked_sub(at) else {
+        return 0;
+    };
+    let word = match bytes[..end].last_chunk::<8>() {
+        Some(word) => u64::from_be_bytes(*word),
+        None => bytes[..end].iter().fold(0, |w, &b| w << 8 | u64::from(b)),
+    };
+    word >> shift & DIGIT_MASK
+}
+
+/// Writes a lane's number as big-endian bytes.
+fn store(bytes: &mut [u8], digits: &[V], lane: usize) {
+    let (mut buffer, mut have, mut next) = (0u128, 0, 0);
+    for word in bytes.rchunks_mut(8) {
+        while have < 64 {
+            buffer |= u128::from(digits.get(next).map_or(0, |v| lanes(v)[lane])) << have;
+            have += DIGIT_BITS;
+            next += 1;
+        }
+        let full = (buffer as u64).to_be_bytes();
+        word.copy_from_slice(&full[8 - word.len()..]);
+        buffer >>= 64;
+        have -= 64;
+    }
+}
+
+#[cfg(test)]
+mod tests;
