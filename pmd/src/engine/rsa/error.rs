@@ -175,7 +175,7 @@ pub enum KeyFault {
     #[error("the modulus n is not the product of p and q")]
     Product,
     /// RFC 8017, 3.2: a positive integer less than n.
-    #[error("the private exponent d is not below the modulus n")]
+    #[error("the private exponent d is longer than the modulus n")]
     LongPrivateExponent,
     /// Parts of different keys, or damage.
     #[error("the private exponent d does not belong to e, p and q")]
