@@ -73,6 +73,23 @@ pub enum RsaError {
         /// What the parser said.
         cause: String,
     },
+    /// An RSA key whose numbers do not serve.
+    #[error("key {origin:?} is not sound: {fault}. Remedy: {remedy}", remedy = fault.remedy())]
+    Unsound {
+        /// Where the key came from.
+        origin: String,
+        /// What is wrong.
+        fault: KeyFault,
+    },
+    /// More than two primes.
+    #[error(
+        "key {origin:?} has more than two primes, which is not supported. \
+         Remedy: a key of two primes, as made by `openssl genrsa -out key.pem 2048`"
+    )]
+    MultiPrime {
+        /// Where the key came from.
+        origin: String,
+    },
     /// Other users can read the private key.
     #[error(
         "private key file {path:?} is open to other users (mode {mode:04o}). Remedy: chmod 600 {}",
@@ -108,12 +125,84 @@ pub enum RsaError {
         /// The operation.
         op: RsaOp,
     },
+    /// 1024 bits do for the check of old signatures and for nothing else.
+    #[error(
+        "key {origin:?} has 1024 bits: too weak for {} with {}. \
+         Remedy: a key of 2048 bits or more, or verify with pkcs1-sha256 or pkcs1-sha512", .op.name(), .scheme.name()
+    )]
+    Weak {
+        /// Where the key came from.
+        origin: String,
+        /// The operation.
+        op: RsaOp,
+        /// The scheme.
+        scheme: RsaScheme,
+    },
     /// The library failed where its input gives no reason.
     #[error("aws-lc cannot {what}. Remedy: none known; is the process out of memory?")]
     Library {
         /// What it was asked.
         what: &'static str,
     },
+}
+
+/// What is wrong with the numbers of an RSA key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFault {
+    /// 2 is no prime of an RSA key.
+    #[error("the modulus n is even")]
+    EvenModulus,
+    /// It has no inverse.
+    #[error("the public exponent e is even")]
+    EvenExponent,
+    /// 1 encrypts to the message itself.
+    #[error("the public exponent e is below 3")]
+    TinyExponent,
+    /// NIST SP 800-56B, 6.2: 2^16 < e. Public keys with smaller ones are taken: old certificates have them.
+    #[error("the public exponent e of this private key is below 65537")]
+    SmallExponent,
+    /// What aws-lc takes: larger ones make the public operation slow.
+    #[error("the public exponent e has more than 33 bits")]
+    LargeExponent,
+    /// Then n is a square, and its root is found at once.
+    #[error("the primes p and q are the same")]
+    EqualPrimes,
+    /// Each has half the bits of the modulus.
+    #[error("the primes p and q are not of half the modulus' size each")]
+    PrimeSize,
+    /// Parts of different keys, or damage.
+    #[error("the modulus n is not the product of p and q")]
+    Product,
+    /// RFC 8017, 3.2: a positive integer less than n.
+    #[error("the private exponent d is longer than the modulus n")]
+    LongPrivateExponent,
+    /// Parts of different keys, or damage.
+    #[error("the private exponent d does not belong to e, p and q")]
+    PrivateExponent,
+    /// Parts of different keys, or damage.
+    #[error("one of dp, dq and qinv does not belong to d, p and q")]
+    Crt,
+    /// What it encrypts cannot be decrypted, and it is easier to break.
+    #[error("p or q is not a prime")]
+    Composite,
+    /// None of the above.
+    #[error("aws-lc refuses its numbers")]
+    Other,
+}
+
+impl KeyFault {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::EvenExponent | Self::TinyExponent | Self::SmallExponent | Self::LargeExponent => {
+                "a new key with e = 65537, as made by `openssl genrsa -out key.pem 2048`"
+            }
+            Self::EqualPrimes | Self::PrimeSize | Self::Composite => {
+                "a new key from another generator, as made by `openssl genrsa -out key.pem 2048`"
+            }
+            _ => "another copy of the key, or a new one; `openssl pkey -check` tells more",
+        }
+    }
 }
 
 fn read_remedy(path: &Path, cause: &io::Error) -> String {

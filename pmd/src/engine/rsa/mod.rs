@@ -1,6 +1,6 @@
 //! RSA (RFC 8017): sign, verify, encrypt and decrypt with 2048, 3072 and 4096 bits, on aws-lc.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use std::fmt;
 
@@ -20,8 +20,12 @@ use crate::device::{SessionSpec, Status};
 mod der;
 mod error;
 mod key;
+#[allow(unsafe_code, reason = "calls aws-lc itself, see there")]
+#[allow(dead_code, reason = "the raw operations are for engines that pad by themselves")]
+pub(crate) mod library;
+pub(crate) mod parts;
 
-pub use error::RsaError;
+pub use error::{KeyFault, RsaError};
 pub use key::RsaKey;
 
 /// The largest modulus, in bytes.
@@ -175,17 +179,18 @@ impl RsaSession {
     /// Prepares `op` with `scheme` and `key`. Verify and encrypt take a private key too, and use its public half.
     ///
     /// # Errors
-    /// [`RsaError::WrongScheme`], [`RsaError::PublicOnly`].
+    /// [`RsaError::WrongScheme`], [`RsaError::PublicOnly`], [`RsaError::Weak`].
     pub fn new(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<Self, RsaError> {
         let prepared = match (op, scheme.padding()) {
+            _ if key.is_weak() && scheme.is_for(op) => weak(op, scheme, key)?.map(Prepared::Verify),
             (RsaOp::Sign, Padding::Signature(encoding, _)) => {
                 // Parsed anew rather than cloned: clones share blinding factors behind a lock, over which two workers
                 // with sessions of their own would meet.
                 let der = key.pkcs8("sign")?;
-                KeyPair::from_pkcs8(der.as_ref()).ok().map(|pair| Prepared::Sign(pair, encoding))
+                KeyPair::from_pkcs8(der.as_bytes()).ok().map(|pair| Prepared::Sign(pair, encoding))
             }
             (RsaOp::Verify, Padding::Signature(_, parameters)) => {
-                ParsedPublicKey::new(parameters, key.spki()?.as_ref()).ok().map(Prepared::Verify)
+                ParsedPublicKey::new(parameters, &key.spki()?).ok().map(Prepared::Verify)
             }
             (RsaOp::Encrypt, Padding::Oaep(algorithm)) => public(key)?
                 .and_then(|k| OaepPublicEncryptingKey::new(k).ok())
@@ -234,12 +239,22 @@ impl fmt::Debug for RsaSession {
     }
 }
 
+/// What there is for keys of 1024 bits: the check of old signatures.
+fn weak(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<Option<ParsedPublicKey>, RsaError> {
+    let parameters = match (op, scheme) {
+        (RsaOp::Verify, RsaScheme::Pkcs1Sha256) => &signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+        (RsaOp::Verify, RsaScheme::Pkcs1Sha512) => &signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+        _ => return Err(RsaError::Weak { origin: key.origin().to_owned(), op, scheme }),
+    };
+    Ok(ParsedPublicKey::new(parameters, &key.spki()?).ok())
+}
+
 fn public(key: &RsaKey) -> Result<Option<PublicEncryptingKey>, RsaError> {
-    Ok(PublicEncryptingKey::from_der(key.spki()?.as_ref()).ok())
+    Ok(PublicEncryptingKey::from_der(&key.spki()?).ok())
 }
 
 fn private(key: &RsaKey) -> Result<Option<PrivateDecryptingKey>, RsaError> {
-    Ok(PrivateDecryptingKey::from_pkcs8(key.pkcs8("decrypt")?.as_ref()).ok())
+    Ok(PrivateDecryptingKey::from_pkcs8(key.pkcs8("decrypt")?.as_bytes()).ok())
 }
 
 /// RSA on aws-lc, one operation at a time.

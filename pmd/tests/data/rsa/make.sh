@@ -24,3 +24,4 @@ for hash in sha256 sha384 sha512; do
         -pkeyopt rsa_oaep_md:$hash -pkeyopt rsa_mgf1_md:$hash
 done
 openssl pkeyutl -encrypt -inkey rsa2048.pem -in message -out pkcs1.bin
+openssl dgst -sha256 -sign rsa1024.pem -out rsa1024-pkcs1-sha256.sig message
