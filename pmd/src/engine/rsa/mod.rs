@@ -19,7 +19,12 @@ use crate::device::{SessionSpec, Status};
 
 mod der;
 mod error;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // target features, lanes of a vector
+mod ifma;
 mod key;
+#[allow(unsafe_code)] // memory of its own
+mod secret;
 #[allow(unsafe_code, reason = "calls aws-lc itself, see there")]
 #[allow(dead_code, reason = "the raw operations are for engines that pad by themselves")]
 pub(crate) mod library;

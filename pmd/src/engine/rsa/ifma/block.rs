@@ -10,7 +10,7 @@ use core::arch::x86_64::{
     _mm512_mask_add_epi64, _mm512_mask_sub_epi64, _mm512_movepi64_mask, _mm512_set1_epi64, _mm512_srli_epi64,
 };
 
-use super::simd::{DIGIT_BITS, V, add, carry, digit, each5, each10, hi, lo, sub, zero};
+use super::simd::{DIGIT_BITS, V, add, carry, digit, each5, each10, hi, lo, load, sub, zero};
 
 /// Digits of a block.
 pub(super) const DIGITS: usize = 10;
@@ -40,30 +40,85 @@ pub(super) enum Difference {
     Downward,
 }
 
-/// columns += x · y. With Karatsuba the differences of `x` and `y` must be opposite, or `SAME` set.
+/// What the columns of a window hold before a product is added. Products are added to columns in such an order that
+/// these three cases are all there are; so nobody has to clear columns first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Nothing yet.
+    None,
+    /// The lower ten hold sums.
+    Lower,
+    /// All hold sums.
+    All,
+}
+
+/// Work for the execution ports that a kernel of multiplications leaves idle, in pieces that are done between the
+/// kernel's rows. Put before or after the kernel it would hold up the multiplications: the processor does not look
+/// that far ahead.
+pub(super) trait Stitch {
+    /// The piece after row `ROW`, of ten or more.
+    fn piece<const ROW: usize>(&mut self);
+}
+
+/// Nothing to do.
+impl Stitch for () {
+    #[inline(always)]
+    fn piece<const ROW: usize>(&mut self) {}
+}
+
+/// columns += x · y. `same`: the differences of `x` and `y` were taken in the same direction.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-pub(super) fn multiply_add<const KARATSUBA: bool, const SAME: bool>(
+pub(super) fn multiply_add<const KARATSUBA: bool>(
     columns: &mut Columns,
     x: &Block,
     y: &Block,
+    same: bool,
+    held: Held,
+    stitch: impl Stitch,
 ) {
-    if KARATSUBA {
-        karatsuba::<SAME>(columns, x, y);
-    } else {
-        plain(columns, &x.digits, &y.digits);
+    match (KARATSUBA, held, same) {
+        (false, Held::None, _) => plain::<false, false>(columns, &x.digits, &y.digits, stitch),
+        (false, Held::Lower, _) => plain::<true, false>(columns, &x.digits, &y.digits, stitch),
+        (false, Held::All, _) => plain::<true, true>(columns, &x.digits, &y.digits, stitch),
+        (true, Held::None, false) => karatsuba::<false, false, false>(columns, x, y, stitch),
+        (true, Held::None, true) => karatsuba::<true, false, false>(columns, x, y, stitch),
+        (true, Held::Lower, false) => karatsuba::<false, true, false>(columns, x, y, stitch),
+        (true, Held::Lower, true) => karatsuba::<true, true, false>(columns, x, y, stitch),
+        (true, Held::All, false) => karatsuba::<false, true, true>(columns, x, y, stitch),
+        (true, Held::All, true) => karatsuba::<true, true, true>(columns, x, y, stitch),
     }
 }
 
-/// columns += x · y.
+/// The columns, zero where they hold nothing.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn held<const LOWER: bool, const UPPER: bool>(columns: &Columns) -> Columns {
+    let mut c = [zero(); 2 * DIGITS];
+    if LOWER {
+        each10!(I => { c[I] = columns[I]; });
+    }
+    if UPPER {
+        each10!(I => { c[DIGITS + I] = columns[DIGITS + I]; });
+    }
+    c
+}
+
+/// columns += x · y. `LOWER`, `UPPER`: whether these columns hold something, or count as zero.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-pub(super) fn plain(columns: &mut Columns, x: &[V; DIGITS], y: &[V; DIGITS]) {
-    let mut c = *columns;
+pub(super) fn plain<const LOWER: bool, const UPPER: bool>(
+    columns: &mut Columns,
+    x: &[V; DIGITS],
+    y: &[V; DIGITS],
+    mut stitch: impl Stitch,
+) {
+    let mut c = held::<LOWER, UPPER>(columns);
     each10!(I => {
         each10!(J => { c[I + J] = lo(c[I + J], x[I], y[J]); });
         each10!(J => { c[I + J + 1] = hi(c[I + J + 1], x[I], y[J]); });
         columns[I] = c[I];
+        stitch.piece::<I>();
     });
     each10!(I => { columns[DIGITS + I] = c[DIGITS + I]; });
 }
@@ -76,65 +131,79 @@ pub(super) fn plain(columns: &mut Columns, x: &[V; DIGITS], y: &[V; DIGITS]) {
 /// stands as d + B, so B times the other factor is to be taken off again.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn karatsuba<const SAME: bool>(columns: &mut Columns, x: &Block, y: &Block) {
+fn karatsuba<const SAME: bool, const LOWER: bool, const UPPER: bool>(
+    columns: &mut Columns,
+    x: &Block,
+    y: &Block,
+    mut stitch: impl Stitch,
+) {
+    let old = |i: usize, columns: &Columns| {
+        if (i < DIGITS && LOWER) || (i >= DIGITS && UPPER) { load(&columns[i]) } else { zero() }
+    };
     let x_negative = _mm512_movepi64_mask(x.sign);
     let y_negative = _mm512_movepi64_mask(y.sign);
     let mut middle = [zero(); DIGITS];
     if !SAME {
-        each10!(I => { middle[I] = columns[5 + I]; });
+        each10!(I => { middle[I] = old(5 + I, columns); });
     }
-    multiply5::<0, _>(&mut middle, &x.difference, &y.difference);
+    multiply5::<0, 0, _>(&mut middle, &x.difference, &y.difference, &mut stitch);
     each5!(I => {
         let m = middle[5 + I];
-        let m = _mm512_mask_sub_epi64(m, x_negative, m, y.difference[I]);
-        middle[5 + I] = _mm512_mask_sub_epi64(m, y_negative, m, x.difference[I]);
+        let m = _mm512_mask_sub_epi64(m, x_negative, m, load(&y.difference[I]));
+        middle[5 + I] = _mm512_mask_sub_epi64(m, y_negative, m, load(&x.difference[I]));
     });
     if SAME {
-        each10!(I => { middle[I] = sub(columns[5 + I], middle[I]); });
+        each10!(I => { middle[I] = sub(old(5 + I, columns), middle[I]); });
     }
     let (both, one) = (x_negative & y_negative, _mm512_set1_epi64(1));
-    let top = columns[15];
-    columns[15] = if SAME {
+    let top = old(15, columns);
+    let top = if SAME {
         _mm512_mask_sub_epi64(top, both, top, one)
     } else {
         _mm512_mask_add_epi64(top, both, top, one)
     };
     let mut p = [zero(); 15];
-    multiply5::<5, _>(&mut p, &x.digits[5..], &y.digits[5..]);
+    multiply5::<5, 5, _>(&mut p, &x.digits[5..], &y.digits[5..], &mut stitch);
     each5!(I => {
-        columns[15 + I] = add(columns[15 + I], p[10 + I]);
+        columns[15 + I] = add(if I == 0 { top } else { old(15 + I, columns) }, p[10 + I]);
         middle[5 + I] = add(middle[5 + I], p[10 + I]);
     });
-    multiply5::<0, _>(&mut p, &x.digits[..5], &y.digits[..5]);
+    multiply5::<0, 10, _>(&mut p, &x.digits[..5], &y.digits[..5], &mut stitch);
     each5!(I => {
-        columns[I] = add(columns[I], p[I]);
+        columns[I] = add(old(I, columns), p[I]);
         columns[5 + I] = add(add(p[I], p[5 + I]), middle[I]);
         columns[10 + I] = add(p[5 + I], middle[5 + I]);
     });
 }
 
-/// columns from `AT` on += x · y, five digits each.
+/// columns from `AT` on += x · y, five digits each; the kernel's rows from `ROW` on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn multiply5<const AT: usize, const N: usize>(columns: &mut [V; N], x: &[V], y: &[V]) {
+fn multiply5<const AT: usize, const ROW: usize, const N: usize>(
+    columns: &mut [V; N],
+    x: &[V],
+    y: &[V],
+    stitch: &mut impl Stitch,
+) {
+    let y: [V; 5] = std::array::from_fn(|j| load(&y[j]));
     each5!(I => {
-        each5!(J => { columns[AT + I + J] = lo(columns[AT + I + J], x[I], y[J]); });
-        each5!(J => { columns[AT + I + J + 1] = hi(columns[AT + I + J + 1], x[I], y[J]); });
+        let x = load(&x[I]);
+        each5!(J => { columns[AT + I + J] = lo(columns[AT + I + J], x, y[J]); });
+        each5!(J => { columns[AT + I + J + 1] = hi(columns[AT + I + J + 1], x, y[J]); });
+        match ROW {
+            0 => stitch.piece::<I>(),
+            5 => stitch.piece::<{ 5 + I }>(),
+            _ => stitch.piece::<{ 10 + I }>(),
+        }
     });
 }
 
-/// columns = 2 · columns + x². `LOWER`, `UPPER`: whether these columns hold something, or count as zero.
+/// columns = 2 · columns + x². `LOWER`, `UPPER` as above.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 pub(super) fn square<const LOWER: bool, const UPPER: bool>(columns: &mut Columns, x: &Block) {
     let x = &x.digits;
-    let mut c = [zero(); 2 * DIGITS];
-    if LOWER {
-        each10!(I => { c[I] = columns[I]; });
-    }
-    if UPPER {
-        each10!(I => { c[DIGITS + I] = columns[DIGITS + I]; });
-    }
+    let mut c = held::<LOWER, UPPER>(columns);
     each10!(I => {
         each10!(J => { if J > I { c[I + J] = lo(c[I + J], x[I], x[J]); } });
         each10!(J => { if J > I { c[I + J + 1] = hi(c[I + J + 1], x[I], x[J]); } });

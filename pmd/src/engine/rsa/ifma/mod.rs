@@ -21,6 +21,7 @@ mod constants;
 mod exponent;
 mod montgomery;
 mod pass;
+mod pick;
 mod scalar;
 mod simd;
 

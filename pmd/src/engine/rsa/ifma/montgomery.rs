@@ -11,8 +11,9 @@
 //! to the other, so that the carries of one run while the other multiplies.
 
 use super::block::{
-    Block, Columns, DIGITS, Difference, carry_block, multiply_add, multiply_high, multiply_low, square as square_block,
+    Block, Columns, DIGITS, Difference, Held, carry_block, multiply_add, multiply_high, multiply_low, square as square_block,
 };
+use super::pick::Pick;
 use super::simd::{V, add, carry, zero};
 
 /// Blocks of the largest number: a modulus n of 4096 bits.
@@ -43,6 +44,8 @@ pub(super) struct Chain<'a> {
     /// The value; its blocks have differences in alternating direction, see [`direction`].
     pub(super) x: &'a mut [Block],
     pub(super) scratch: &'a mut Scratch,
+    /// A power being looked up by the way.
+    pub(super) pick: Option<Pick<'a>>,
 }
 
 /// The direction of the differences in a value's block.
@@ -58,14 +61,35 @@ fn ten(columns: &mut [V], block: usize) -> &mut [V; DIGITS] {
     columns[DIGITS * block..].first_chunk_mut().expect("columns are longer than any product")
 }
 
-impl Chain<'_> {
-    /// Empties the columns of a product.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-    fn clear(&mut self) {
-        self.scratch.columns[..2 * self.x.len() * DIGITS].fill(zero());
+/// columns += x · y, and a digit of the power that is being looked up.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn product<const K: bool>(
+    columns: &mut Columns,
+    x: &Block,
+    y: &Block,
+    same: bool,
+    held: Held,
+    pick: &mut Option<Pick<'_>>,
+) {
+    match pick.as_mut().and_then(Pick::next) {
+        Some(digit) => multiply_add::<K>(columns, x, y, same, held, digit),
+        None => multiply_add::<K>(columns, x, y, same, held, ()),
     }
+}
 
+/// What the window of block product (i, j) holds when products are done row by row: the row above and the product
+/// before have been there, except where the window reaches beyond both.
+fn held(i: usize, j: usize, n: usize) -> Held {
+    match (i, j) {
+        (0, 0) => Held::None,
+        (0, _) => Held::Lower,
+        _ if j == n - 1 => Held::Lower,
+        _ => Held::All,
+    }
+}
+
+impl Chain<'_> {
     /// Carries the columns of a block into the quotient `q[which]`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
@@ -93,22 +117,15 @@ impl Chain<'_> {
 
 /// x ← x² / R.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-pub(super) fn square<const K: bool, const S: usize>(chains: &mut [Chain<'_>; S], mut between: impl FnMut()) {
+pub(super) fn square<const K: bool, const S: usize>(chains: &mut [Chain<'_>; S]) {
     let n = chains[0].x.len();
-    for chain in chains.iter_mut() {
-        chain.clear();
-    }
     for i in 0..n {
         for j in i + 1..n {
             for chain in chains.iter_mut() {
                 let columns = window(&mut chain.scratch.columns, i + j);
-                if (i + j) % 2 == 1 {
-                    multiply_add::<K, false>(columns, &chain.x[i], &chain.x[j]);
-                } else {
-                    multiply_add::<K, true>(columns, &chain.x[i], &chain.x[j]);
-                }
+                let held = if i + j == 1 { Held::None } else { held(i, j, n) };
+                product::<K>(columns, &chain.x[i], &chain.x[j], (i + j) % 2 == 0, held, &mut chain.pick);
             }
-            between();
         }
     }
     for i in 0..n {
@@ -124,9 +141,8 @@ pub(super) fn square<const K: bool, const S: usize>(chains: &mut [Chain<'_>; S],
         if i == 0 {
             begin_reduction::<K, S>(chains);
         }
-        between();
     }
-    reduce::<K, S>(chains, between);
+    reduce::<K, S>(chains);
 }
 
 /// x ← x · y / R, `ys` having a factor for each chain, with differences like a value's.
@@ -134,29 +150,20 @@ pub(super) fn square<const K: bool, const S: usize>(chains: &mut [Chain<'_>; S],
 pub(super) fn multiply<const K: bool, const S: usize>(
     chains: &mut [Chain<'_>; S],
     ys: [&[Block]; S],
-    mut between: impl FnMut(),
 ) {
     let n = chains[0].x.len();
-    for chain in chains.iter_mut() {
-        chain.clear();
-    }
     for i in 0..n {
         for j in 0..n {
             for (chain, y) in chains.iter_mut().zip(ys) {
                 let columns = window(&mut chain.scratch.columns, i + j);
-                if (i + j) % 2 == 1 {
-                    multiply_add::<K, false>(columns, &chain.x[i], &y[j]);
-                } else {
-                    multiply_add::<K, true>(columns, &chain.x[i], &y[j]);
-                }
+                product::<K>(columns, &chain.x[i], &y[j], (i + j) % 2 == 0, held(i, j, n), &mut chain.pick);
             }
             if i + j == 0 {
                 begin_reduction::<K, S>(chains);
             }
-            between();
         }
     }
-    reduce::<K, S>(chains, between);
+    reduce::<K, S>(chains);
 }
 
 /// x ← value / R, for the value of up to twice the modulus's length whose digits `put` writes.
@@ -166,11 +173,11 @@ pub(super) fn reduce_value<const K: bool, const S: usize>(
     mut put: impl FnMut(usize, &mut [V]),
 ) {
     for (i, chain) in chains.iter_mut().enumerate() {
-        chain.clear();
+        chain.scratch.columns[..2 * chain.x.len() * DIGITS].fill(zero());
         put(i, &mut chain.scratch.columns[..2 * chain.x.len() * DIGITS]);
     }
     begin_reduction::<K, S>(chains);
-    reduce::<K, S>(chains, || {});
+    reduce::<K, S>(chains);
 }
 
 /// The lowest block is complete: carries it, while the caller goes on with the others.
@@ -188,13 +195,14 @@ fn begin_reduction<const K: bool, const S: usize>(chains: &mut [Chain<'_>; S]) {
 
 /// Reduces the columns into x, after [`begin_reduction`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn reduce<const K: bool, const S: usize>(chains: &mut [Chain<'_>; S], mut between: impl FnMut()) {
+fn reduce<const K: bool, const S: usize>(chains: &mut [Chain<'_>; S]) {
     let n = chains[0].x.len();
     for step in 0..n - 1 {
         for b in 0..n {
             for chain in chains.iter_mut() {
                 let columns = window(&mut chain.scratch.columns, step + 1 + b);
-                multiply_add::<K, false>(columns, &chain.scratch.q[step % 2], &chain.modulus.fold[b]);
+                let (q, fold) = (&chain.scratch.q[step % 2], &chain.modulus.fold[b]);
+                product::<K>(columns, q, fold, false, Held::All, &mut chain.pick);
             }
             if b == 0 {
                 for chain in chains.iter_mut() {
@@ -205,25 +213,21 @@ fn reduce<const K: bool, const S: usize>(chains: &mut [Chain<'_>; S], mut betwee
                     }
                 }
             }
-            between();
         }
     }
     for chain in chains.iter_mut() {
         let Scratch { q, l, .. } = &mut *chain.scratch;
         multiply_low::<K>(&mut q[0], l, chain.modulus.inverse);
     }
-    between();
     for chain in chains.iter_mut() {
         let Scratch { columns, q, l } = &mut *chain.scratch;
         multiply_high(ten(columns, n), l[DIGITS - 1], &q[0].digits, &chain.modulus.m[0].digits);
     }
-    between();
     for b in 1..n {
         for chain in chains.iter_mut() {
             let columns = window(&mut chain.scratch.columns, n + b - 1);
-            multiply_add::<K, false>(columns, &chain.scratch.q[0], &chain.modulus.m[b]);
+            product::<K>(columns, &chain.scratch.q[0], &chain.modulus.m[b], false, Held::All, &mut chain.pick);
         }
-        between();
     }
     for chain in chains.iter_mut() {
         let mut carried = zero();

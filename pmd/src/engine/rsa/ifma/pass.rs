@@ -92,7 +92,7 @@ pub(super) fn half<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
 }
 
 fn chain<'a>(modulus: Modulus<'a>, x: &'a mut [Block], scratch: &'a mut Scratch, n: usize) -> Chain<'a> {
-    Chain { modulus, x: &mut x[..n], scratch }
+    Chain { modulus, x: &mut x[..n], scratch, pick: None }
 }
 
 /// x ← input ^ exponent, in Montgomery form.
@@ -108,7 +108,7 @@ fn raise<const K: bool, const S: usize>(
         let len = columns.len();
         columns.copy_from_slice(&input[..len]);
     });
-    multiply::<K, S>(chains, halves.map(|h| h.r3), || {});
+    multiply::<K, S>(chains, halves.map(|h| h.r3));
     exponentiate::<K, S>(chains, halves, tables);
 }
 
@@ -133,14 +133,14 @@ fn finish<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, p: &Half<'_>) -> u8
     let x = &mut arena.x[0];
     to_blocks::<K>(&mut x[..n], &arena.b);
     let mut chains = [chain(p.modulus, x, &mut arena.scratch[0], n)];
-    multiply::<K, 1>(&mut chains, [p.r2], || {});
+    multiply::<K, 1>(&mut chains, [p.r2]);
     to_digits(&mut arena.output, chains[0].x);
     canonical(&mut arena.output[..digits], p.modulus.m);
     canonical(&mut arena.a[..digits], p.modulus.m);
     subtract_modulo(&mut arena.a[..digits], &arena.output[..digits], p.modulus.m);
     // h = (xp − xq) · q⁻¹ mod p.
     to_blocks::<K>(chains[0].x, &arena.a);
-    multiply::<K, 1>(&mut chains, [whole.qinv], || {});
+    multiply::<K, 1>(&mut chains, [whole.qinv]);
     to_digits(&mut arena.a, chains[0].x);
     canonical(&mut arena.a[..digits], p.modulus.m);
     // s = xq + q · h.
@@ -151,7 +151,7 @@ fn finish<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, p: &Half<'_>) -> u8
     for (i, h) in chains[0].x.iter().enumerate() {
         for (j, q) in whole.q.iter().enumerate() {
             let window = columns[DIGITS * (i + j)..].first_chunk_mut().expect("room for the whole product");
-            plain(window, &h.digits, &q.digits);
+            plain::<true, true>(window, &h.digits, &q.digits, ());
         }
     }
     let mut carried = zero();
@@ -172,27 +172,27 @@ fn check<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
     to_blocks::<K>(&mut result[..n], &arena.output);
     x[..n].copy_from_slice(&result[..n]);
     let mut chains = [chain(whole.modulus, x, &mut arena.scratch[0], n)];
-    multiply::<K, 1>(&mut chains, [whole.r2], || {});
+    multiply::<K, 1>(&mut chains, [whole.r2]);
     base[..n].copy_from_slice(chains[0].x);
     let top = |e: u64| 63 - e.max(1).leading_zeros();
     let lanes_where = |f: &dyn Fn(u64) -> bool| (0..LANES).fold(0, |m, l| m | u8::from(f(keys.e[l])) << l);
     let highest = keys.e.iter().map(|&e| top(e)).max().unwrap_or(0);
     for bit in (1..=highest).rev() {
         if bit < highest {
-            square::<K, 1>(&mut chains, || {});
+            square::<K, 1>(&mut chains);
         }
         let begins = lanes_where(&|e| top(e) == bit);
         let multiplies = lanes_where(&|e| top(e) > bit && e >> bit & 1 == 1);
         if multiplies != 0 {
             saved[..n].copy_from_slice(chains[0].x);
-            multiply::<K, 1>(&mut chains, [&base[..n]], || {});
+            multiply::<K, 1>(&mut chains, [&base[..n]]);
             choose(chains[0].x, &saved[..n], !multiplies);
         }
         choose(chains[0].x, &base[..n], begins);
     }
     // The last bit of every exponent is one. Times the plain result: out of Montgomery form.
-    square::<K, 1>(&mut chains, || {});
-    multiply::<K, 1>(&mut chains, [&result[..n]], || {});
+    square::<K, 1>(&mut chains);
+    multiply::<K, 1>(&mut chains, [&result[..n]]);
     let columns = &mut arena.columns[..n * DIGITS];
     to_digits(columns, chains[0].x);
     canonical(columns, whole.modulus.m);

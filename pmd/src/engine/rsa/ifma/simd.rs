@@ -90,6 +90,14 @@ pub(super) fn zero() -> V {
     _mm512_setzero_si512()
 }
 
+/// Reads a digit here and now. Left to itself the compiler reads all that a kernel will need at its beginning, and then
+/// has to put most of it away again, for lack of registers.
+#[inline(always)]
+pub(super) fn load(v: &V) -> V {
+    // SAFETY: a reference can be read.
+    unsafe { std::ptr::read_volatile(v) }
+}
+
 /// The lanes of a digit.
 pub(super) fn lanes(v: &V) -> &[u64; LANES] {
     // SAFETY: both are 64 bytes of which every value is allowed, and a vector is aligned more strictly.
