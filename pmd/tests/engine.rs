@@ -15,11 +15,12 @@ struct Naughty;
 
 impl Engine for Naughty {
     type Session = ();
+    type Options = ();
     const BATCH: usize = 4;
     const KIND: &'static str = "ZIP";
     const DRIVER: &'static str = "naughty";
 
-    fn new() -> Self {
+    fn new((): &()) -> Self {
         Self
     }
 
@@ -41,7 +42,7 @@ impl Engine for Naughty {
         }
     }
 
-    fn describe() -> (Vec<&'static str>, String) {
+    fn describe((): &()) -> (Vec<&'static str>, String) {
         (Vec::new(), String::new())
     }
 }
