@@ -10,7 +10,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use warpdrive_mempool::{DomainView, WorkerSlot};
 
 use super::exec::{End, Executor, message};
-use super::sessions::{Reader, Table};
+use super::sessions::Reader;
 use super::{Engine, stamp};
 use crate::device::{Completion, DeviceError, Queue, Request};
 use crate::idle::{Idle, IdlePolicy};
@@ -33,7 +33,7 @@ impl End for Served {
         &mut self.view
     }
 
-    #[inline]
+    #[inline(always)]
     fn complete(&mut self, completion: Completion) {
         // Cannot be full: the ring is as long as the most requests in flight. If the owner is gone, it is dropped.
         let _ = self.completions.push(completion);
@@ -171,9 +171,9 @@ impl<E: Engine> Core<E> {
             // Loaded after looking: a session that was made before a request was sent is in the table, and one that was
             // removed before is not.
             let sessions = sessions.load();
-            let took = self.fill(busy, sessions);
+            self.fill(busy);
             let worked = self.executor.turn(&mut self.queues, sessions, stop);
-            if worked || took {
+            if worked {
                 idle.busy();
             } else if self.executor.held() > 0 {
                 std::hint::spin_loop(); // the engine has a deadline to keep
@@ -216,36 +216,35 @@ impl<E: Engine> Core<E> {
         for queue in (0..self.queues.len()).rev() {
             if self.queues[queue].submissions.is_abandoned() {
                 self.executor.forget(queue);
-                self.executor.close_up(queue);
                 drop(self.queues.remove(queue));
             }
         }
         self.first = 0;
     }
 
-    /// Fills the engine's window: each of `busy` queues gets its share of the room, a different one the first each time.
-    fn fill(&mut self, busy: usize, sessions: &Table<E::Session>) -> bool {
-        let room = self.executor.room();
+    /// Fills the engine's window: each of `busy` queues gets its share of the room. The last gets what is left, so
+    /// another one is the first each time.
+    fn fill(&mut self, busy: usize) {
+        let mut room = self.executor.room();
         if busy == 0 || room == 0 {
-            return false;
+            return;
         }
         let (share, n, first) = (room.div_ceil(busy), self.queues.len(), self.first);
-        let mut left = room;
-        for queue in (first..n).chain(0..first) {
-            let served = &mut self.queues[queue];
-            let take = served.ready.min(share).min(left);
+        let mut next = None;
+        for place in (first..n).chain(0..first) {
+            let queue = &mut self.queues[place];
+            let take = queue.ready.min(share).min(room);
             if take == 0 {
                 continue;
             }
-            left -= take;
-            self.first = (queue + 1) % n;
-            for _ in 0..take {
-                // Each is there, since `ready` were and only we take them.
-                let Ok(request) = self.queues[queue].submissions.pop() else { break };
-                self.executor.admit(&mut self.queues, queue, request, sessions);
+            room -= take;
+            next.get_or_insert((place + 1) % n);
+            // They are there, since `ready` were and only we take them.
+            if let Ok(chunk) = queue.submissions.read_chunk(take) {
+                chunk.into_iter().for_each(|request| self.executor.admit(place, request));
             }
         }
-        true
+        self.first = next.unwrap_or(first);
     }
 }
 

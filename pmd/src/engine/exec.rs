@@ -8,7 +8,7 @@ use warpdrive_mempool::{DmaSlice, DomainView};
 
 use super::meter::SharedMeter;
 use super::sessions::Table;
-use super::window::{Slot, Waiter, Waiting, Window};
+use super::window::{Slot, Waiting, Window};
 use super::{Engine, Job, MAX_BATCH};
 use crate::clock;
 use crate::device::{Completion, Request, Segment, Status};
@@ -28,8 +28,9 @@ pub(super) struct Executor<E: Engine> {
     options: E::Options,
     engine: E,
     window: Window,
-    /// The version of the table in which every session of the window was there.
+    /// The version of the table in which the sessions of the window were found, except for the newest.
     checked: u64,
+    unchecked: usize,
     meter: SharedMeter,
     /// After a panic outside of a batch nothing is given to the engine any more.
     failed: bool,
@@ -46,6 +47,7 @@ impl<E: Engine> Executor<E> {
             engine,
             window: Window::new(),
             checked: 0,
+            unchecked: 0,
             meter,
             failed: false,
         }
@@ -63,22 +65,11 @@ impl<E: Engine> Executor<E> {
         MAX_BATCH - self.window.room()
     }
 
-    /// Takes a request of `ends[queue]` in, unless it can be answered at once. There must be room.
+    /// Takes a request of `ends[queue]` in. There must be room.
     #[inline]
-    pub(super) fn admit<Q: End>(
-        &mut self,
-        ends: &mut [Q],
-        queue: usize,
-        request: Request,
-        sessions: &Table<E::Session>,
-    ) {
-        if self.failed || sessions.get(request.session).is_some() {
-            self.window.push(Waiter { queue, request });
-        } else {
-            self.meter.requests.add(1);
-            self.meter.errors.add(1);
-            ends[queue].complete(completion(request, Err(Status::NoSession)));
-        }
+    pub(super) fn admit(&mut self, queue: usize, request: Request) {
+        self.window.push(queue, request);
+        self.unchecked += 1;
     }
 
     /// Executes what the engine chooses. Whether there was anything to do.
@@ -95,8 +86,9 @@ impl<E: Engine> Executor<E> {
         if self.window.len() == 0 {
             return false;
         }
-        if self.checked != sessions.version {
-            self.expel(ends, sessions);
+        let gone = self.gone(sessions);
+        if gone != 0 {
+            self.expel(ends, gone);
             if self.window.len() == 0 {
                 return true;
             }
@@ -117,20 +109,24 @@ impl<E: Engine> Executor<E> {
         true
     }
 
-    /// Answers requests whose sessions have gone since they came in.
+    /// The requests whose sessions are not there, or not any more.
+    #[inline]
+    fn gone(&mut self, sessions: &Table<E::Session>) -> u64 {
+        let first = if self.checked == sessions.version { self.window.len() - self.unchecked } else { 0 };
+        (self.checked, self.unchecked) = (sessions.version, 0);
+        self.window.bits(first, |r| sessions.get(r.session).is_none())
+    }
+
     #[cold]
-    fn expel<Q: End>(&mut self, ends: &mut [Q], sessions: &Table<E::Session>) {
-        let gone = self.window.bits(|w| sessions.get(w.request.session).is_none());
-        let results = std::iter::repeat(Err(Status::NoSession));
+    fn expel<Q: End>(&mut self, ends: &mut [Q], gone: u64) {
         let chosen = self.window.choose(gone);
-        self.complete(ends, &chosen, results, None);
-        self.checked = sessions.version;
+        self.complete(ends, &chosen, std::iter::repeat(Err(Status::NoSession)), None);
     }
 
     fn execute<Q: End>(&mut self, ends: &mut [Q], sessions: &Table<E::Session>, chosen: u64, now: u64) {
         let chosen = self.window.choose(chosen);
-        for waiter in chosen.iter().filter_map(|slot| self.window.get(*slot)) {
-            ends[waiter.queue].view().refresh();
+        for slot in &chosen {
+            ends[self.window.queue(*slot)].view().refresh();
         }
         let mut results = Results::new();
         let Self { engine, window, meter, .. } = self;
@@ -155,7 +151,7 @@ impl<E: Engine> Executor<E> {
     ) {
         let (mut errors, mut bytes_in, mut bytes_out) = (0, 0, 0);
         for (slot, result) in chosen.iter().zip(results) {
-            let Some(Waiter { queue, request }) = self.window.take(*slot) else { continue };
+            let Some(request) = self.window.take(*slot) else { continue };
             bytes_in += u64::from(request.src().len);
             match result {
                 Ok(n) => bytes_out += n as u64,
@@ -164,7 +160,7 @@ impl<E: Engine> Executor<E> {
             if let Some(begun) = begun {
                 self.meter.waited(begun.saturating_sub(request.sent));
             }
-            ends[queue].complete(completion(request, result));
+            ends[self.window.queue(*slot)].complete(completion(request, result));
         }
         self.meter.requests.add(chosen.len() as u64);
         self.meter.errors.add(errors);
@@ -187,7 +183,7 @@ impl<E: Engine> Executor<E> {
     #[cold]
     fn answer_all<Q: End>(&mut self, ends: &mut [Q]) -> bool {
         let mut n = 0;
-        self.window.clear(|Waiter { queue, request }| {
+        self.window.clear(|queue, request| {
             n += 1;
             ends[queue].complete(completion(request, Err(Status::EngineFailed)));
         });
@@ -196,17 +192,14 @@ impl<E: Engine> Executor<E> {
         n > 0
     }
 
-    /// Drops the requests of a queue that was released.
+    /// Drops the requests of `ends[queue]`, which is about to be taken out: those behind it move up.
     pub(super) fn forget(&mut self, queue: usize) {
         self.window.forget(queue);
-    }
-
-    /// `ends[queue]` is about to be taken out; those behind it move up.
-    pub(super) fn close_up(&mut self, queue: usize) {
-        self.window.close_up(queue);
+        self.unchecked = self.window.len();
     }
 }
 
+#[inline(always)]
 fn completion(request: Request, result: Result<usize, Status>) -> Completion {
     let (status, produced) = match result {
         Ok(n) => (Status::Ok, n as u32),
@@ -231,8 +224,9 @@ fn run<E: Engine, Q: End>(
     results: &mut Results,
 ) {
     let mut jobs: ArrayVec<Job<'_, E::Session>, MAX_BATCH> = ArrayVec::new();
-    for waiter in chosen.iter().filter_map(|slot| window.get(*slot)) {
-        match resolve(ends[waiter.queue].view(), sessions, &waiter.request) {
+    for slot in chosen {
+        let Some(request) = window.get(*slot) else { continue };
+        match resolve(ends[window.queue(*slot)].view(), sessions, request) {
             Ok(job) => {
                 jobs.push(job);
                 results.push(Ok(0));

@@ -66,7 +66,7 @@ impl<E: Engine> InlineQueue<E> {
         let ends = std::slice::from_mut(&mut self.end);
         for _ in 0..self.executor.room() {
             let Some(request) = self.waiting.pop_front() else { break };
-            self.executor.admit(ends, 0, request, &sessions);
+            self.executor.admit(0, request);
         }
         self.executor.turn(ends, &sessions, false);
     }

@@ -6,29 +6,31 @@ use super::MAX_BATCH;
 use super::sessions::Table;
 use crate::device::Request;
 
-/// A request with the place of its queue.
-pub(super) struct Waiter {
-    pub(super) queue: usize,
-    pub(super) request: Request,
-}
-
-/// Names a waiter as long as it is there.
+/// Names a request as long as it is there.
 pub(super) type Slot = u8;
+
+const SLOTS: usize = MAX_BATCH;
 
 /// Up to [`MAX_BATCH`] requests in the order in which they came in. A request stays in its slot until its completion
 /// is made, so that none is lost if a panic comes in between.
 pub(super) struct Window {
-    slots: Box<[Option<Waiter>]>,
+    requests: Box<[Option<Request>; SLOTS]>,
+    /// The place of each request's queue.
+    queues: [usize; SLOTS],
     /// Slots of those that wait: the oldest first.
-    order: ArrayVec<Slot, MAX_BATCH>,
+    order: ArrayVec<Slot, SLOTS>,
     /// Slots without a request.
-    free: ArrayVec<Slot, MAX_BATCH>,
+    free: ArrayVec<Slot, SLOTS>,
 }
 
 impl Window {
     pub(super) fn new() -> Self {
-        let slots = (0..MAX_BATCH).map(|_| None).collect();
-        Self { slots, order: ArrayVec::new(), free: (0..MAX_BATCH as Slot).rev().collect() }
+        Self {
+            requests: Box::new([const { None }; SLOTS]),
+            queues: [0; SLOTS],
+            order: ArrayVec::new(),
+            free: (0..SLOTS as Slot).rev().collect(),
+        }
     }
 
     /// How many wait to be chosen.
@@ -44,9 +46,10 @@ impl Window {
 
     /// Takes a request in. There must be room.
     #[inline]
-    pub(super) fn push(&mut self, waiter: Waiter) {
+    pub(super) fn push(&mut self, queue: usize, request: Request) {
         let slot = self.free[self.free.len() - 1];
-        self.slots[usize::from(slot)] = Some(waiter);
+        self.queues[at(slot)] = queue;
+        self.requests[at(slot)] = Some(request);
         self.free.truncate(self.free.len() - 1);
         self.order.push(slot);
     }
@@ -73,53 +76,59 @@ impl Window {
 
     /// One that is there.
     #[inline]
-    pub(super) fn get(&self, slot: Slot) -> Option<&Waiter> {
-        self.slots[usize::from(slot)].as_ref()
+    pub(super) fn get(&self, slot: Slot) -> Option<&Request> {
+        self.requests[at(slot)].as_ref()
+    }
+
+    /// The place of its queue.
+    #[inline]
+    pub(super) fn queue(&self, slot: Slot) -> usize {
+        self.queues[at(slot)]
     }
 
     /// Takes a chosen one out for good.
     #[inline]
-    pub(super) fn take(&mut self, slot: Slot) -> Option<Waiter> {
-        let waiter = self.slots[usize::from(slot)].take()?;
+    pub(super) fn take(&mut self, slot: Slot) -> Option<Request> {
+        let request = self.requests[at(slot)].take()?;
         self.free.push(slot);
-        Some(waiter)
+        Some(request)
     }
 
-    /// The bits of those that `which` is true of.
-    pub(super) fn bits(&self, which: impl Fn(&Waiter) -> bool) -> u64 {
-        let is = |slot: &Slot| self.get(*slot).is_some_and(&which);
-        self.order.iter().enumerate().map(|(place, slot)| u64::from(is(slot)) << place).sum()
+    /// The bits of those that `which` is true of, from number `first` on.
+    #[inline]
+    pub(super) fn bits(&self, first: usize, which: impl Fn(&Request) -> bool) -> u64 {
+        let is = |slot: Slot| u64::from(self.get(slot).is_some_and(&which));
+        (first..self.order.len()).fold(0, |bits, place| bits | is(self.order[place]) << place)
     }
 
-    /// Every request that is there, waiting or chosen, whatever happened before.
-    pub(super) fn clear(&mut self, mut each: impl FnMut(Waiter)) {
+    /// Every request that is there, waiting or chosen, whatever happened before, with the place of its queue.
+    pub(super) fn clear(&mut self, mut each: impl FnMut(usize, Request)) {
         self.order.clear();
-        for slot in &mut self.slots {
-            if let Some(waiter) = slot.take() {
-                each(waiter);
+        for (request, queue) in self.requests.iter_mut().zip(&self.queues) {
+            if let Some(request) = request.take() {
+                each(*queue, request);
             }
         }
-        self.free = (0..MAX_BATCH as Slot).rev().collect();
+        self.free = (0..SLOTS as Slot).rev().collect();
     }
 
-    /// Drops the requests of a queue.
+    /// Drops the requests of a queue, whose place is then taken by the one behind it, and so on.
     pub(super) fn forget(&mut self, queue: usize) {
-        let Self { slots, order, free } = self;
-        let is_its = |slot: Slot| slots[usize::from(slot)].as_ref().is_some_and(|w| w.queue == queue);
-        order.retain(|slot| !is_its(*slot));
-        for slot in 0..MAX_BATCH as Slot {
-            if slots[usize::from(slot)].take_if(|w| w.queue == queue).is_some() {
+        let Self { requests, queues, order, free } = self;
+        order.retain(|slot| queues[at(*slot)] != queue);
+        for slot in 0..SLOTS as Slot {
+            if queues[at(slot)] == queue && requests[at(slot)].take().is_some() {
                 free.push(slot);
             }
         }
+        queues.iter_mut().filter(|q| **q > queue).for_each(|q| *q -= 1);
     }
+}
 
-    /// The queue was taken out of its row: those behind it move up.
-    pub(super) fn close_up(&mut self, queue: usize) {
-        for waiter in self.slots.iter_mut().flatten().filter(|w| w.queue > queue) {
-            waiter.queue -= 1;
-        }
-    }
+/// The slot's index. All there are, so that the compiler need not check it.
+#[inline]
+fn at(slot: Slot) -> usize {
+    usize::from(slot) % SLOTS
 }
 
 /// The requests that wait for an engine: of all queues that it serves, up to 64, in the order in which they reached it,
@@ -148,13 +157,13 @@ impl<'a, S> Waiting<'a, S> {
     /// is asked, such requests are answered already).
     #[must_use]
     pub fn session(&self, i: usize) -> Option<&'a S> {
-        self.sessions.get(self.waiter(i)?.request.session)
+        self.sessions.get(self.request(i)?.session)
     }
 
     /// [Ticks](crate::clock) since number `i` was sent; 0 beyond the last.
     #[must_use]
     pub fn age(&self, i: usize) -> u64 {
-        self.waiter(i).map_or(0, |w| self.now.saturating_sub(w.request.sent))
+        self.request(i).map_or(0, |r| self.now.saturating_sub(r.sent))
     }
 
     /// Whether nothing more comes, so that waiting for it is in vain: the device is being closed.
@@ -173,7 +182,7 @@ impl<'a, S> Waiting<'a, S> {
         }
     }
 
-    fn waiter(&self, i: usize) -> Option<&'a Waiter> {
+    fn request(&self, i: usize) -> Option<&'a Request> {
         self.window.get(*self.window.order.get(i)?)
     }
 }
@@ -183,32 +192,33 @@ mod tests {
     use super::*;
     use crate::device::{Segment, SessionId};
 
-    fn waiter(tag: u64) -> Waiter {
+    /// Of the queue that the hundreds say.
+    fn push(window: &mut Window, tag: u64) {
         let none = Segment::default();
         // SAFETY: it has no memory.
         let request = unsafe { Request::raw(SessionId(0), none, none, none) };
-        Waiter { queue: tag as usize / 100, request: request.with_tag(tag) }
+        window.push(tag as usize / 100, request.with_tag(tag));
     }
 
     fn tags(window: &Window) -> Vec<u64> {
-        window.order.iter().map(|s| window.get(*s).unwrap().request.tag).collect()
+        window.order.iter().map(|s| window.get(*s).unwrap().tag).collect()
     }
 
     fn take(window: &mut Window, chosen: u64) -> Vec<u64> {
         let slots = window.choose(chosen);
-        slots.iter().map(|s| window.take(*s).unwrap().request.tag).collect()
+        slots.iter().map(|s| window.take(*s).unwrap().tag).collect()
     }
 
     #[test]
     fn any_choice_comes_out_in_order_and_the_rest_keeps_its() {
         let mut window = Window::new();
-        (0..64).for_each(|tag| window.push(waiter(tag)));
+        (0..64).for_each(|tag| push(&mut window, tag));
         assert_eq!((window.len(), window.room()), (64, 0));
         assert_eq!(take(&mut window, 0b111), [0, 1, 2], "the oldest");
         assert_eq!(take(&mut window, 1 << 60 | 0b1010), [4, 6, 63]);
         assert_eq!(tags(&window)[..4], [3, 5, 7, 8]);
         assert_eq!((window.len(), window.room()), (58, 6));
-        window.push(waiter(64));
+        push(&mut window, 64);
         assert_eq!(tags(&window).last(), Some(&64));
         assert_eq!(take(&mut window, (1 << 59) - 1).len(), 59);
         assert_eq!((window.len(), window.room()), (0, 64));
@@ -218,22 +228,21 @@ mod tests {
     #[test]
     fn a_queue_that_goes_takes_its_own_requests_and_those_behind_move_up() {
         let mut window = Window::new();
-        [0, 100, 200, 1, 101, 201].into_iter().for_each(|tag| window.push(waiter(tag)));
+        [0, 100, 200, 1, 101, 201].into_iter().for_each(|tag| push(&mut window, tag));
         window.forget(1);
-        window.close_up(1);
         assert_eq!(tags(&window), [0, 200, 1, 201]);
-        let queues = window.order.iter().map(|s| window.get(*s).unwrap().queue);
+        let queues = window.order.iter().map(|s| window.queue(*s));
         assert_eq!(queues.collect::<Vec<_>>(), [0, 1, 0, 1]);
     }
 
     #[test]
     fn clearing_finds_those_that_were_chosen_too() {
         let mut window = Window::new();
-        (0..10).for_each(|tag| window.push(waiter(tag)));
+        (0..10).for_each(|tag| push(&mut window, tag));
         let chosen = window.choose(0b11_0000_0011);
-        assert_eq!(window.take(chosen[0]).unwrap().request.tag, 0);
+        assert_eq!(window.take(chosen[0]).unwrap().tag, 0);
         let mut found = Vec::new();
-        window.clear(|w| found.push(w.request.tag));
+        window.clear(|_, r| found.push(r.tag));
         found.sort_unstable();
         assert_eq!(found, (1..10).collect::<Vec<_>>());
         assert_eq!((window.len(), window.room()), (0, 64));
