@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use warpdrive_pipeline::cores::LcoreMap;
 use warpdrive_pipeline::plan::{Plan, StagePlan};
 use warpdrive_pipeline::running::{Ended, StartReport};
-use warpdrive_pipeline::snapshot::{LatencySnapshot, PipelineSnapshot, PortSnapshot, Snapshot};
+use warpdrive_pipeline::snapshot::{
+    DeviceSnapshot, LatencySnapshot, PipelineSnapshot, PortSnapshot, Snapshot,
+};
 use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::port::Link;
 
@@ -162,6 +164,33 @@ pub fn time(ns: u64) -> String {
     }
 }
 
+fn device(d: &DeviceSnapshot) {
+    let t = &d.stats;
+    println!(
+        "device {:?} ({}): {} requests, {} errors, {} bytes in, {} out; {} batches of {:.1}, waited p50 {} p99 {} max {}",
+        d.name,
+        d.driver,
+        t.requests,
+        t.errors,
+        t.bytes_in,
+        t.bytes_out,
+        t.batches,
+        t.mean_fill(),
+        time(t.wait.p50_ns),
+        time(t.wait.p99_ns),
+        time(t.wait.max_ns),
+    );
+    if t.retried > 0 {
+        println!("  {} of its requests were done a second time on another path", t.retried);
+    }
+    if t.panics > 0 {
+        println!("  {} of its batches were lost to a panic of the engine", t.panics);
+    }
+    if t.failed {
+        println!("  its engine has died: see the log");
+    }
+}
+
 /// The numbers at the end.
 pub fn ended(ended: &Ended, asked: Option<&str>) {
     let s = &ended.snapshot;
@@ -174,14 +203,7 @@ pub fn ended(ended: &Ended, asked: Option<&str>) {
     for (name, (packets, bytes)) in &s.counts {
         println!("count {name:?}: {packets} packets, {bytes} bytes");
     }
-    for d in &s.devices {
-        let t = &d.stats;
-        let batch = t.requests as f64 / t.batches.max(1) as f64;
-        println!(
-            "device {:?} ({}): {} requests, {} errors, {batch:.1} a batch, {} bytes in, {} out",
-            d.name, d.driver, t.requests, t.errors, t.bytes_in, t.bytes_out
-        );
-    }
+    s.devices.iter().for_each(device);
     for p in &s.pools {
         println!(
             "mempool {:?}: in use {}, peak {} of {}, exhausted {} times",

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use warpdrive_pmd::device::DeviceStats;
+
 use warpdrive_pmd::port::Link;
-use warpdrive_pmd::stats::QueueStats;
+use warpdrive_pmd::stats::{DeviceStats, QueueStats};
 
 use crate::stats::{Reason, StageCounters};
 

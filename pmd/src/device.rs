@@ -20,6 +20,7 @@ use warpdrive_mempool::{Fault, Iova, Packet};
 
 use crate::engine::rsa::RsaSession;
 use crate::engine::zip::ZipSession;
+use crate::stats::DeviceStats;
 
 /// Names a session (a key with its operation, a compression setting) of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -225,6 +226,9 @@ pub struct Completion {
 
 /// An accelerator queue. One owner; dropping it releases it, and the packets of requests still in flight go back to
 /// their pools.
+///
+/// Completions need not come in the order of sending: a device may do requests together that suit each other. Who needs
+/// the order restores it by [`Request::tag`].
 pub trait Queue: Send {
     /// Sends requests from the front of `requests` and removes them; the rest did not fit. Returns how many.
     fn send_burst(&mut self, requests: &mut Vec<Request>) -> usize;
@@ -233,7 +237,7 @@ pub trait Queue: Send {
     /// gives no more than that. A software engine that runs inline does its work in here.
     fn recv_burst(&mut self, out: &mut Vec<Completion>, max: usize) -> usize;
 
-    /// Makes sure that everything sent so far is begun without waiting for more (rings the doorbell).
+    /// Makes sure that the device knows of everything sent so far (rings the doorbell).
     fn flush(&mut self);
 
     /// How many more requests it takes now.
@@ -310,23 +314,12 @@ pub trait Device: Send + Sync {
     /// [`DeviceError`].
     fn create_session(&self, spec: SessionSpec) -> Result<SessionId, DeviceError>;
 
+    /// Removes a session, also while queues are in use, and says whether it was there. Requests that name it and are not
+    /// begun yet end as [`Status::NoSession`]; it is dropped when those that are have ended. Its id is not given again.
+    fn remove_session(&self, id: SessionId) -> bool;
+
     /// What all its queues have counted so far.
     fn stats(&self) -> DeviceStats;
-}
-
-/// What a device has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DeviceStats {
-    /// Requests completed, with whatever status.
-    pub requests: u64,
-    /// Those whose status was not [`Status::Ok`].
-    pub errors: u64,
-    /// Batches they were done in: `requests / batches` is how well lanes were filled.
-    pub batches: u64,
-    /// Bytes of input.
-    pub bytes_in: u64,
-    /// Bytes of output.
-    pub bytes_out: u64,
 }
 
 /// Facts about a device: it says what it is.

@@ -272,12 +272,13 @@ pub struct RsaEngine {}
 
 impl Engine for RsaEngine {
     type Session = RsaSession;
+    type Options = ();
     /// aws-lc gains nothing from several at once, and one private operation takes hundreds of microseconds.
     const BATCH: usize = 1;
     const KIND: &'static str = "RSA";
     const DRIVER: &'static str = "soft-rsa";
 
-    fn new() -> Self {
+    fn new((): &()) -> Self {
         Self {}
     }
 
@@ -294,7 +295,7 @@ impl Engine for RsaEngine {
         }
     }
 
-    fn describe() -> (Vec<&'static str>, String) {
+    fn describe((): &()) -> (Vec<&'static str>, String) {
         let names = RsaScheme::ALL.map(RsaScheme::name).to_vec();
         (names, format!("aws-lc ({}), 2048, 3072 and 4096 bits", kernels()))
     }
