@@ -20,6 +20,7 @@ use crate::device::{SessionSpec, Status};
 mod der;
 mod error;
 mod key;
+mod padding;
 
 pub use error::RsaError;
 pub use key::RsaKey;
