@@ -1,8 +1,8 @@
 //! The message encodings of RFC 8017, around a private operation that is somebody else's: signatures are encoded
 //! before it, messages are decoded after it. No allocation, no lock and no system call in any of them.
 //!
-//! SHA-2 comes from RustCrypto rather than from aws-lc: neither allocates for what is hashed here, they are equally
-//! fast, and these states and outputs are wiped.
+//! SHA-2 comes from RustCrypto rather than from aws-lc: as fast, allocates for nothing (aws-lc does for a hash of more
+//! than one part), wipes its states, and writes its output to memory that can be wiped.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -14,7 +14,7 @@ use sha2::digest::DynDigest;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
-pub(super) mod constant_time;
+mod constant_time;
 pub(super) mod decrypt;
 pub(super) mod random;
 pub(super) mod sign;
