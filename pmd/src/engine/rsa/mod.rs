@@ -29,6 +29,7 @@ mod secret;
 #[allow(dead_code, reason = "the raw operations are for engines that pad by themselves")]
 pub(crate) mod library;
 pub(crate) mod parts;
+mod padding;
 
 pub use error::{KeyFault, RsaError};
 pub use key::RsaKey;
