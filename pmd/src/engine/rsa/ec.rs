@@ -332,9 +332,6 @@ impl EcSession {
             }
             Prepared::Verify(key) => key.verify_sig(src, aux).map(|()| 0).map_err(|_| Status::Mismatch),
             Prepared::Agree(key) => {
-                if src.len() != X25519_BYTES {
-                    return Err(Status::BadInput);
-                }
                 let out = front(dst, X25519_BYTES)?;
                 agree(key, UnparsedPublicKey::new(&X25519, src), Status::BadInput, |secret| {
                     out.copy_from_slice(secret);
