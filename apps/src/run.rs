@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use warpdrive_pipeline::config::{Config, Pages};
 use warpdrive_pipeline::cores::{self, CoreError, LcoreMap};
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
-use warpdrive_pipeline::launch::{self, Options};
+use warpdrive_pipeline::launch::{self, LaunchError, Options};
 use warpdrive_pipeline::plan::Plan;
 use warpdrive_pipeline::running::Running;
 use warpdrive_pmd::port::Link;
@@ -141,7 +141,9 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
     let mut running = match launch::launch(&plan, &options) {
         Ok(running) => running,
         Err(e) => {
-            eprintln!("error: {e}");
+            // What has a place in the configuration says "error" behind it.
+            let prefix = if matches!(e, LaunchError::Key(_)) { "" } else { "error: " };
+            eprintln!("{prefix}{e}");
             return ExitCode::FAILURE;
         }
     };

@@ -9,6 +9,8 @@ mod demo;
 mod echo;
 #[path = "run/ends.rs"]
 mod ends;
+#[path = "run/keys.rs"]
+mod keys;
 #[path = "run/links.rs"]
 mod links;
 #[path = "run/resources.rs"]

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use warpdrive_mempool::{Fault, Iova, Packet};
 
-use crate::engine::rsa::RsaSession;
+use crate::engine::rsa::{EcSession, RsaSession};
 use crate::engine::zip::ZipSession;
 use crate::stats::DeviceStats;
 
@@ -42,6 +42,9 @@ pub struct Segment {
 /// | RSA sign | message | – | signature: key-size bytes |
 /// | RSA verify | message | signature | – |
 /// | RSA encrypt, decrypt | input | – | output |
+/// | ECDSA sign | message | – | signature: room for 72 bytes, `produced` says how many |
+/// | ECDSA verify | message | signature | – |
+/// | X25519 agree | the peer's public key | – | shared secret: 32 bytes |
 /// | ZIP compress, decompress | input | – | output |
 #[derive(Debug)]
 pub struct Request {
@@ -282,6 +285,8 @@ pub trait Queue: Send {
 pub enum SessionSpec {
     /// An RSA operation with a key.
     Rsa(RsaSession),
+    /// An operation on an elliptic curve with a key.
+    Ec(EcSession),
     /// A DEFLATE operation.
     Zip(ZipSession),
 }
@@ -292,6 +297,7 @@ impl SessionSpec {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Rsa(_) => "RSA",
+            Self::Ec(_) => "EC",
             Self::Zip(_) => "ZIP",
         }
     }

@@ -9,6 +9,7 @@ mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::time::Duration;
 
 use warpdrive_mempool::{DmaMode, PoolConfig};
@@ -18,9 +19,9 @@ use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
 use warpdrive_pmd::idle::IdlePolicy;
 use warpdrive_pmd::port::{MacAddr, PortConfig};
 
-use crate::config::{Config, DeviceDriver, Full, Otherwise, Require};
+use crate::config::{Config, DeviceDriver, Full, Name, Otherwise, Require};
 use crate::cores::{CpuSet, LcoreMap};
-use crate::diag::ConfigError;
+use crate::diag::{ConfigError, Diagnostic};
 use crate::stage::classify::Rules;
 
 use planner::Planner;
@@ -57,6 +58,8 @@ pub struct Plan {
     pub workers: Vec<WorkerPlan>,
     /// What the user should know although it is not wrong.
     pub notes: Vec<String>,
+    /// The configuration's file name and text, to show places in it.
+    source: (String, String),
 }
 
 /// A pool and who may hold its buffers at most.
@@ -118,6 +121,21 @@ pub struct PipelinePlan {
     pub sinks: Vec<usize>,
 }
 
+/// What is looked at only at start, with its place in the configuration.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// What is written there.
+    pub name: String,
+    /// Where, in bytes of the text.
+    pub span: Range<usize>,
+}
+
+impl From<&Name> for Placed {
+    fn from(name: &Name) -> Self {
+        Self { name: name.get_ref().clone(), span: name.span() }
+    }
+}
+
 /// A stage with its names resolved to indices.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields of the tables in config/stages.rs")]
@@ -136,7 +154,9 @@ pub enum StagePlan {
         device: usize,
         op: RsaOp,
         scheme: RsaScheme,
-        key: String,
+        key: Placed,
+        certificate: Option<Placed>,
+        allow_1024: bool,
         depth: usize,
         full: Full,
         oversize: Otherwise,
@@ -211,6 +231,13 @@ impl StagePlan {
 }
 
 impl Plan {
+    /// An error about the configuration that turned out at start.
+    #[must_use]
+    pub fn error(&self, diagnostic: Diagnostic) -> ConfigError {
+        let (file, text) = self.source.clone();
+        ConfigError { file, text, diagnostics: vec![diagnostic] }
+    }
+
     /// Checks a configuration against the lcores it may use.
     ///
     /// # Errors

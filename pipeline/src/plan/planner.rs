@@ -45,6 +45,7 @@ impl Planner<'_> {
             pipelines,
             workers,
             notes: Vec::new(),
+            source: (self.config.file.clone(), self.config.text.clone()),
         };
         self.unused(&plan);
         if self.errors.is_empty() {

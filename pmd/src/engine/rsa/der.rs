@@ -3,40 +3,80 @@
 //! learns what a file is and not only what it is not. Decides nothing about the numbers.
 
 use pkcs1::{RsaPrivateKeyRef, RsaPublicKeyRef};
-use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
-use pkcs8::der::{Decode, Encode, Reader, SecretDocument, SliceReader, Tag, Tagged};
+use pkcs8::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
+use pkcs8::der::{Decode, Encode, Reader, SecretDocument, SliceReader, Tag, TagNumber, Tagged};
 use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::{PrivateKeyInfoRef, SubjectPublicKeyInfoRef};
 use zeroize::Zeroizing;
 
+use super::EcCurve;
+use super::certificate::public_key_info;
 use super::parts::PrivateParts;
 
-/// What the bytes are.
+/// What some bytes are.
+pub(super) struct Content<'a> {
+    /// The key, or why there is none.
+    pub(super) found: Found<'a>,
+    /// Whether the key is that of a certificate.
+    certified: bool,
+}
+
+/// A key, or why there is none.
 pub(super) enum Found<'a> {
     /// An RSA private key: PKCS#8 (RFC 5958) or PKCS#1 (RFC 8017).
-    Private(RsaPrivateKeyRef<'a>),
+    Rsa(RsaPrivateKeyRef<'a>),
     /// An RSA public key: `SubjectPublicKeyInfo` (RFC 5280) or PKCS#1.
-    Public(RsaPublicKeyRef<'a>),
+    RsaPublic(RsaPublicKeyRef<'a>),
     /// An RSA key with more than two primes.
     MultiPrime,
+    /// A private key of P-256: PKCS#8 or SEC 1 (RFC 5915).
+    P256,
+    /// A public key of P-256: a point.
+    P256Public(&'a [u8]),
+    /// A private key of X25519 (RFC 8410).
+    X25519(&'a [u8]),
+    /// A public key of X25519.
+    X25519Public(&'a [u8]),
     /// A key of another algorithm.
     OtherKey(&'static str),
     /// A private key under a password.
     Encrypted,
     /// Something else.
     NoKey(&'static str),
-    /// An RSA key by its outer form, with something wrong inside.
+    /// A key by its outer form, with something wrong inside.
     Damaged(String),
 }
 
-const OTHERS: [(ObjectIdentifier, &str); 7] = [
+impl Content<'_> {
+    /// What it is, for messages.
+    pub(super) fn name(&self) -> String {
+        let name = match &self.found {
+            Found::Rsa(_) | Found::RsaPublic(_) | Found::MultiPrime => "an RSA key",
+            Found::P256 | Found::P256Public(_) => "a P-256 key",
+            Found::X25519(_) | Found::X25519Public(_) => "an X25519 key",
+            Found::OtherKey(name) | Found::NoKey(name) => name,
+            Found::Encrypted => "an encrypted key",
+            Found::Damaged(_) => "a damaged key",
+        };
+        if self.certified { format!("a certificate for {name}") } else { name.to_owned() }
+    }
+}
+
+const ID_EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const ID_P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const ID_X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
+
+const OTHERS: [(ObjectIdentifier, &str); 5] = [
     (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10"), "a key restricted to RSA-PSS"),
-    (ObjectIdentifier::new_unwrap("1.2.840.10045.2.1"), "an EC key"),
     (ObjectIdentifier::new_unwrap("1.2.840.10040.4.1"), "a DSA key"),
-    (ObjectIdentifier::new_unwrap("1.3.101.110"), "an X25519 key"),
     (ObjectIdentifier::new_unwrap("1.3.101.111"), "an X448 key"),
     (ObjectIdentifier::new_unwrap("1.3.101.112"), "an Ed25519 key"),
     (ObjectIdentifier::new_unwrap("1.3.101.113"), "an Ed448 key"),
+];
+const OTHER_CURVES: [(ObjectIdentifier, &str); 3] = [
+    (ObjectIdentifier::new_unwrap("1.3.132.0.34"), "a P-384 key"),
+    (ObjectIdentifier::new_unwrap("1.3.132.0.35"), "a P-521 key"),
+    (ObjectIdentifier::new_unwrap("1.3.132.0.10"), "a secp256k1 key"),
 ];
 
 /// The fields of a structure, one after the other. Ends at the end, or at the first that is not well formed.
@@ -52,64 +92,118 @@ fn fields(contents: &[u8]) -> impl Iterator<Item = AnyRef<'_>> {
 }
 
 /// What `der` holds.
-pub(super) fn read(der: &[u8]) -> Found<'_> {
+pub(super) fn read(der: &[u8]) -> Content<'_> {
+    let plain = |found| Content { found, certified: false };
     let Some(outer) = AnyRef::from_der(der).ok().filter(|outer| outer.tag() == Tag::Sequence) else {
-        return Found::NoKey("neither PEM nor one whole DER structure");
+        return plain(Found::NoKey("neither PEM nor one whole DER structure"));
     };
-    let mut tags = fields(outer.value()).map(|field| field.tag());
-    match std::array::from_fn(|_| tags.next()) {
-        [Some(Tag::Integer), Some(Tag::Integer), None] => public(der),
-        [Some(Tag::Integer), Some(Tag::Integer), Some(Tag::Integer)] => match tags.count() {
+    let mut first = fields(outer.value());
+    plain(match std::array::from_fn(|_| first.next().map(|field| (field.tag(), field))) {
+        [Some((Tag::Integer, _)), Some((Tag::Integer, _)), None] => public(der),
+        [Some((Tag::Integer, _)), Some((Tag::Integer, _)), Some((Tag::Integer, _))] => match first.count() {
             // { version, p, q, g, y, x }, as OpenSSL writes it.
             3 => Found::OtherKey("a DSA key"),
             _ => private(der),
         },
-        [Some(Tag::Integer), Some(Tag::Sequence), Some(Tag::OctetString)] => {
+        [Some((Tag::Integer, _)), Some((Tag::Sequence, _)), Some((Tag::OctetString, _))] => {
             match PrivateKeyInfoRef::try_from(der) {
-                Ok(info) => of(&info.algorithm, || private(info.private_key.as_bytes())),
+                Ok(info) => in_info(&info),
                 Err(e) => Found::Damaged(e.to_string()),
             }
         }
-        [Some(Tag::Sequence), Some(Tag::BitString), None] => match SubjectPublicKeyInfoRef::try_from(der) {
-            Ok(info) => of(&info.algorithm, || match info.subject_public_key.as_bytes() {
-                Some(key) => public(key),
-                None => Found::Damaged("the public key is not whole bytes".to_owned()),
-            }),
-            Err(e) => Found::Damaged(e.to_string()),
-        },
-        [Some(Tag::Integer), Some(Tag::OctetString), _] => Found::OtherKey("an EC key"),
-        [Some(Tag::Sequence), Some(Tag::OctetString), None] => Found::Encrypted,
-        [Some(Tag::Sequence), Some(Tag::Sequence), Some(Tag::BitString)] => {
-            Found::NoKey("a certificate or a request for one")
+        [Some((Tag::Sequence, _)), Some((Tag::BitString, _)), None] => {
+            match SubjectPublicKeyInfoRef::try_from(der) {
+                Ok(info) => in_public_info(&info),
+                Err(e) => Found::Damaged(e.to_string()),
+            }
+        }
+        [Some((Tag::Integer, _)), Some((Tag::OctetString, _)), third] => sec1(third.map(|(_, field)| field)),
+        [Some((Tag::Sequence, _)), Some((Tag::OctetString, _)), None] => Found::Encrypted,
+        [Some((Tag::Sequence, _)), Some((Tag::Sequence, _)), Some((Tag::BitString, _))] => {
+            return match public_key_info(der) {
+                Ok(info) => Content { found: in_public_info(&info), certified: true },
+                Err(_) => plain(Found::NoKey("a request for a certificate, or a damaged one")),
+            };
         }
         _ => Found::NoKey("a DER structure that is not a key"),
+    })
+}
+
+fn in_info<'a>(info: &PrivateKeyInfoRef<'a>) -> Found<'a> {
+    let key = info.private_key.as_bytes();
+    match info.algorithm.oid {
+        pkcs1::ALGORITHM_OID => when_null(&info.algorithm, || private(key)),
+        ID_EC => curve(&info.algorithm, Found::P256),
+        // RFC 8410, 7: an OCTET STRING in the OCTET STRING.
+        ID_X25519 => match <&OctetStringRef>::from_der(key) {
+            Ok(secret) => Found::X25519(secret.as_bytes()),
+            Err(e) => Found::Damaged(e.to_string()),
+        },
+        oid => other(oid),
     }
 }
 
-/// A key inside a structure that names its algorithm.
-fn of<'a>(algorithm: &AlgorithmIdentifierRef<'_>, rsa: impl FnOnce() -> Found<'a>) -> Found<'a> {
-    if algorithm.oid == pkcs1::ALGORITHM_OID {
-        // RFC 8017, A.1: the parameters are NULL.
-        return match algorithm.parameters {
-            Some(parameters) if parameters.is_null() => rsa(),
-            _ => Found::Damaged("the parameters of its algorithm are not NULL".to_owned()),
-        };
+fn in_public_info<'a>(info: &SubjectPublicKeyInfoRef<'a>) -> Found<'a> {
+    let Some(key) = info.subject_public_key.as_bytes() else {
+        return Found::Damaged("the public key is not whole bytes".to_owned());
+    };
+    match info.algorithm.oid {
+        pkcs1::ALGORITHM_OID => when_null(&info.algorithm, || public(key)),
+        ID_EC => curve(&info.algorithm, Found::P256Public(key)),
+        ID_X25519 => Found::X25519Public(key),
+        oid => other(oid),
     }
-    let name = OTHERS.iter().find(|(oid, _)| algorithm.oid == *oid);
+}
+
+/// RFC 8017, A.1: the parameters of rsaEncryption are NULL.
+fn when_null<'a>(algorithm: &AlgorithmIdentifierRef<'_>, rsa: impl FnOnce() -> Found<'a>) -> Found<'a> {
+    match algorithm.parameters {
+        Some(parameters) if parameters.is_null() => rsa(),
+        _ => Found::Damaged("the parameters of its algorithm are not NULL".to_owned()),
+    }
+}
+
+/// RFC 5480, 2.1.1: the parameters name the curve.
+fn curve<'a>(algorithm: &AlgorithmIdentifierRef<'_>, p256: Found<'a>) -> Found<'a> {
+    match algorithm.parameters_oid() {
+        Ok(ID_P256) => p256,
+        Ok(oid) => other_curve(oid),
+        Err(_) => Found::OtherKey("an EC key that does not name its curve"),
+    }
+}
+
+/// `ECPrivateKey` (RFC 5915): { version, key, [0] curve, [1] public key }. Without a name, its length must tell.
+fn sec1(third: Option<AnyRef<'_>>) -> Found<'static> {
+    let named =
+        third.filter(|field| field.tag() == Tag::ContextSpecific { constructed: true, number: TagNumber(0) });
+    match named.map(|field| ObjectIdentifier::from_der(field.value())) {
+        None | Some(Ok(ID_P256)) => Found::P256,
+        Some(Ok(oid)) => other_curve(oid),
+        Some(Err(_)) => Found::OtherKey("an EC key that does not name its curve"),
+    }
+}
+
+fn other(oid: ObjectIdentifier) -> Found<'static> {
+    let name = OTHERS.iter().find(|(known, _)| *known == oid);
     Found::OtherKey(name.map_or("a key of another algorithm", |(_, name)| name))
+}
+
+fn other_curve(oid: ObjectIdentifier) -> Found<'static> {
+    let name = OTHER_CURVES.iter().find(|(known, _)| *known == oid);
+    Found::OtherKey(name.map_or("an EC key of another curve", |(_, name)| name))
 }
 
 fn private(der: &[u8]) -> Found<'_> {
     match RsaPrivateKeyRef::from_der(der) {
         Ok(key) if key.other_prime_infos.is_some() => Found::MultiPrime,
-        Ok(key) => Found::Private(key),
+        Ok(key) => Found::Rsa(key),
         Err(e) => Found::Damaged(e.to_string()),
     }
 }
 
 fn public(der: &[u8]) -> Found<'_> {
     match RsaPublicKeyRef::from_der(der) {
-        Ok(key) => Found::Public(key),
+        Ok(key) => Found::RsaPublic(key),
         Err(e) => Found::Damaged(e.to_string()),
     }
 }
@@ -154,8 +248,26 @@ impl PrivateParts {
 pub(super) fn spki(n: &[u8], e: &[u8]) -> Option<Vec<u8>> {
     let number = |bytes| pkcs1::UintRef::new(bytes).ok();
     let key = RsaPublicKeyRef { modulus: number(n)?, public_exponent: number(e)? }.to_der().ok()?;
-    let subject_public_key = pkcs8::der::asn1::BitStringRef::from_bytes(&key).ok()?;
+    let subject_public_key = BitStringRef::from_bytes(&key).ok()?;
     SubjectPublicKeyInfoRef { algorithm: pkcs1::ALGORITHM_ID, subject_public_key }.to_der().ok()
+}
+
+/// An X25519 private key as PKCS#8 (RFC 8410, 7), in memory that is wiped when dropped.
+pub(super) fn x25519_pkcs8(secret: &[u8]) -> Option<SecretDocument> {
+    let algorithm = AlgorithmIdentifierRef { oid: ID_X25519, parameters: None };
+    let inner = Zeroizing::new(OctetStringRef::new(secret).ok()?.to_der().ok()?);
+    let info = PrivateKeyInfoRef::new(algorithm, OctetStringRef::new(&inner).ok()?);
+    SecretDocument::encode_msg(&info).ok()
+}
+
+/// A public key on a curve as `SubjectPublicKeyInfo`.
+pub(super) fn ec_spki(curve: EcCurve, public: &[u8]) -> Option<Vec<u8>> {
+    let algorithm = match curve {
+        EcCurve::P256 => AlgorithmIdentifierRef { oid: ID_EC, parameters: Some((&ID_P256).into()) },
+        EcCurve::X25519 => AlgorithmIdentifierRef { oid: ID_X25519, parameters: None },
+    };
+    let subject_public_key = BitStringRef::from_bytes(public).ok()?;
+    SubjectPublicKeyInfoRef { algorithm, subject_public_key }.to_der().ok()
 }
 
 #[cfg(test)]
@@ -163,15 +275,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The kind of what is found, without its numbers.
     fn kind(der: &[u8]) -> String {
-        match read(der) {
-            Found::Private(key) => format!("private {}", key.modulus.len()),
-            Found::Public(key) => format!("public {}", key.modulus.len()),
-            Found::MultiPrime => "multi-prime".to_owned(),
-            Found::OtherKey(name) | Found::NoKey(name) => name.to_owned(),
-            Found::Encrypted => "encrypted".to_owned(),
+        let content = read(der);
+        match content.found {
+            Found::Rsa(key) => format!("private {}", key.modulus.len()),
+            Found::RsaPublic(key) => format!("public {}", key.modulus.len()),
             Found::Damaged(cause) => format!("damaged: {cause}"),
+            _ => content.name(),
         }
     }
 
@@ -179,8 +289,8 @@ mod tests {
     fn structures_are_told_apart() {
         assert_eq!(kind(&[0x30, 7, 2, 2, 0, 0x81, 2, 1, 3]), "public 1");
         assert_eq!(kind(&[&[0x30, 27][..], &[2, 1, 0], &[2, 1, 7].repeat(8)].concat()), "private 1");
-        assert_eq!(kind(&[0x30, 7, 0x30, 3, 6, 1, 42, 4, 0]), "encrypted");
-        assert_eq!(kind(&[0x30, 5, 2, 1, 1, 4, 0]), "an EC key");
+        assert_eq!(kind(&[0x30, 7, 0x30, 3, 6, 1, 42, 4, 0]), "an encrypted key");
+        assert_eq!(kind(&[0x30, 5, 2, 1, 1, 4, 0]), "a P-256 key");
         let ed25519 = [0x30, 14, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 2, 4, 0];
         assert_eq!(kind(&ed25519), "an Ed25519 key");
         for no_key in

@@ -3,12 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{RsaOp, RsaScheme};
+use super::{EcCurve, EcOp, RsaOp, RsaScheme};
 
-/// An error of keys and sessions. Each names the thing, the cause and the remedy.
+/// The errors of RSA keys and sessions.
+pub type RsaError = KeyError;
+
+/// An error of keys, certificates and sessions. Each names the thing, the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RsaError {
+pub enum KeyError {
     /// The file cannot be opened or read.
     #[error("cannot read key file {path:?}: {cause}. Remedy: {remedy}", remedy = read_remedy(path, cause))]
     Read {
@@ -18,13 +21,13 @@ pub enum RsaError {
         cause: io::Error,
     },
     /// Nothing in it.
-    #[error("key {origin:?} is empty. Remedy: a PEM or DER file with an RSA key")]
+    #[error("key {origin:?} is empty. Remedy: a PEM or DER file with a key")]
     Empty {
         /// Where the key came from.
         origin: String,
     },
     /// It holds something else.
-    #[error("{origin:?} is not a key: found {found}. Remedy: a PEM or DER file with one RSA key{hint}")]
+    #[error("{origin:?} is not a key: found {found}. Remedy: a PEM or DER file with one key{hint}")]
     NotAKey {
         /// Where the key came from.
         origin: String,
@@ -39,6 +42,18 @@ pub enum RsaError {
          Remedy: an RSA key, as made by `openssl genrsa -out key.pem 2048`"
     )]
     NotRsa {
+        /// Where the key came from.
+        origin: String,
+        /// Which key it is.
+        found: String,
+    },
+    /// A key, but not of a curve that is served.
+    #[error(
+        "key {origin:?} is neither a P-256 nor an X25519 key: found {found}. \
+         Remedy: one made by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem` \
+         or `openssl genpkey -algorithm X25519 -out key.pem`"
+    )]
+    NotEc {
         /// Where the key came from.
         origin: String,
         /// Which key it is.
@@ -63,7 +78,7 @@ pub enum RsaError {
         /// Bits of its modulus.
         bits: usize,
     },
-    /// It looks like an RSA key, but its numbers or its encoding are wrong.
+    /// It looks like a key, but its numbers or its encoding are wrong.
     #[error(
         "key {origin:?} is damaged: {cause}. Remedy: another copy of the key; `openssl pkey -check` tells more"
     )]
@@ -116,6 +131,41 @@ pub enum RsaError {
         origin: String,
         /// What was to be done with it.
         what: &'static str,
+    },
+    /// The curve belongs to another operation.
+    #[error(
+        "key {origin:?} is for {} and cannot {}. Remedy: a key for {}",
+        .curve.name(), .op.name(), .op.curve().name()
+    )]
+    WrongCurve {
+        /// Where the key came from.
+        origin: String,
+        /// Its curve.
+        curve: EcCurve,
+        /// What was to be done with it.
+        op: EcOp,
+    },
+    /// A certificate cannot be read.
+    #[error(
+        "cannot use certificate {path:?}: {cause}. Remedy: a PEM or DER file with the key's certificate, of a chain the first"
+    )]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// A certificate for another key.
+    #[error(
+        "certificate {certificate:?} is not for key {key:?}: they have different public keys. \
+         Remedy: the two that were made together; `openssl x509 -in {} -noout -pubkey` shows the certificate's",
+        certificate.display()
+    )]
+    CertificateMismatch {
+        /// Where the key came from.
+        key: String,
+        /// The certificate's file.
+        certificate: PathBuf,
     },
     /// The padding belongs to another operation.
     #[error("scheme {:?} is not for {:?}. Remedy: one of {}", .scheme.name(), .op.name(), names_for(*.op))]
@@ -208,7 +258,7 @@ impl KeyFault {
 fn read_remedy(path: &Path, cause: &io::Error) -> String {
     match cause.kind() {
         io::ErrorKind::NotFound => {
-            format!("check the path, or make a key: `openssl genrsa -out {} 2048`", path.display())
+            format!("check the path, or make a key: `openssl genpkey -algorithm RSA -out {}`", path.display())
         }
         io::ErrorKind::PermissionDenied => "run as the user who owns the key".to_owned(),
         _ => "name a readable file".to_owned(),

@@ -1,9 +1,6 @@
 //! RSA keys: read from files, made, and written.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,16 +8,14 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use pkcs8::SecretDocument;
-use zeroize::Zeroizing;
 
 use super::RsaError;
 use super::der::{self, Found};
 use super::error::KeyFault;
+use super::file::{self, Wanted, not_a_key, write_new};
 use super::library::LibraryKey;
 use super::parts::PrivateParts;
 
-/// The largest key file that is read: a key of 4096 bits takes 3 KiB, one behind a chain of certificates more.
-const MAX_FILE_BYTES: usize = 64 << 10;
 /// The largest exponent, in bits: what aws-lc takes.
 const MAX_EXPONENT_BITS: usize = 33;
 
@@ -37,31 +32,28 @@ pub struct RsaKey {
 }
 
 impl RsaKey {
-    /// Reads a key from a PEM or DER file, whichever it is: PKCS#8, PKCS#1 or SubjectPublicKeyInfo.
+    /// Reads a key from a PEM or DER file, whichever it is: PKCS#8, PKCS#1, SubjectPublicKeyInfo or a certificate.
     ///
     /// # Errors
     /// [`RsaError`]; a private key that group or others may access is refused too.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, RsaError> {
         let path = path.as_ref();
-        let failed = |cause| RsaError::Read { path: path.to_owned(), cause };
-        let file = File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-        // Room for more than is read: the buffer never grows, so no copy of the secret stays behind in freed memory.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 64));
-        file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-        let key = from_bytes(&bytes, &path.display().to_string())?;
-        if key.is_private() && mode & 0o077 != 0 {
-            return Err(RsaError::Exposed { path: path.to_owned(), mode });
+        let origin = path.display().to_string();
+        let (bytes, mode) = file::read(path)?;
+        let key = Self::from_der(&file::find(&bytes, Wanted::Key, &origin)?, &origin)?;
+        if key.is_private() {
+            file::check_mode(path, mode)?;
         }
         Ok(key)
     }
 
-    /// The key in `text`. `origin` is what messages call it. Other PEM blocks are passed over, a second key is not.
+    /// The key in `text`. `origin` is what messages call it. Other PEM blocks are passed over, a second key is not; a
+    /// certificate counts if there is no key.
     ///
     /// # Errors
     /// [`RsaError`].
     pub fn from_pem(text: &str, origin: &str) -> Result<Self, RsaError> {
-        parse_pem(text.as_bytes(), origin)
+        Self::from_der(&file::find_pem(text.as_bytes(), Wanted::Key, origin)?, origin)
     }
 
     /// The key in `bytes`. `origin` is what messages call it.
@@ -73,21 +65,22 @@ impl RsaKey {
         if bytes.is_empty() {
             return Err(RsaError::Empty { origin });
         }
-        match der::read(bytes) {
-            Found::Private(key) => {
+        let content = der::read(bytes);
+        match content.found {
+            Found::Rsa(key) => {
                 check_public(key.modulus.as_bytes(), key.public_exponent.as_bytes(), &origin)?;
                 Self::of_parts(PrivateParts::of(&key), origin)
             }
-            Found::Public(key) => {
+            Found::RsaPublic(key) => {
                 let (n, e) = (key.modulus.as_bytes(), key.public_exponent.as_bytes());
                 check_public(n, e, &origin)?;
                 Ok(Self { origin, n: n.into(), e: e.into(), private: None })
             }
             Found::MultiPrime => Err(RsaError::MultiPrime { origin }),
-            Found::OtherKey(found) => Err(RsaError::NotRsa { origin, found: found.to_owned() }),
             Found::Encrypted => Err(RsaError::Encrypted { origin }),
             Found::NoKey(found) => Err(not_a_key(&origin, found)),
             Found::Damaged(cause) => Err(RsaError::Damaged { origin, cause }),
+            _ => Err(RsaError::NotRsa { origin, found: content.name() }),
         }
     }
 
@@ -243,80 +236,4 @@ fn check_private(parts: &PrivateParts) -> Result<(), KeyFault> {
     } else {
         Ok(())
     }
-}
-
-fn not_a_key(origin: &str, found: impl Into<String>) -> RsaError {
-    RsaError::NotAKey { origin: origin.to_owned(), found: found.into(), hint: String::new() }
-}
-
-/// PEM or DER, by content.
-fn from_bytes(bytes: &[u8], origin: &str) -> Result<RsaKey, RsaError> {
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(not_a_key(origin, format!("more than {MAX_FILE_BYTES} bytes")));
-    }
-    if bytes.trim_ascii().is_empty() {
-        return Err(RsaError::Empty { origin: origin.to_owned() });
-    }
-    let is_pem = bytes.windows(10).any(|w| w == b"-----BEGIN");
-    if is_pem { parse_pem(bytes, origin) } else { RsaKey::from_der(bytes, origin) }
-}
-
-fn parse_pem(text: &[u8], origin: &str) -> Result<RsaKey, RsaError> {
-    if text.trim_ascii().is_empty() {
-        return Err(RsaError::Empty { origin: origin.to_owned() });
-    }
-    // While it decodes, the pem crate frees one copy of the base64 text without wiping it; what it returns is wiped.
-    let blocks = pem::parse_many(text)
-        .map_err(|e| RsaError::Damaged { origin: origin.to_owned(), cause: e.to_string() })?;
-    let mut first_other = None;
-    let mut key = None;
-    for block in blocks {
-        let encrypted = block.headers().get("Proc-Type").is_some_and(|v| v.contains("ENCRYPTED"));
-        let tag = block.tag().to_owned();
-        let der = Zeroizing::new(block.into_contents());
-        match tag.as_str() {
-            "ENCRYPTED PRIVATE KEY" => return Err(RsaError::Encrypted { origin: origin.to_owned() }),
-            _ if encrypted => return Err(RsaError::Encrypted { origin: origin.to_owned() }),
-            "PRIVATE KEY" | "RSA PRIVATE KEY" | "PUBLIC KEY" | "RSA PUBLIC KEY" => {
-                if key.replace(der).is_some() {
-                    return Err(not_a_key(origin, "more than one key"));
-                }
-            }
-            _ => {
-                first_other.get_or_insert(tag);
-            }
-        }
-    }
-    match (key, first_other) {
-        (Some(der), _) => RsaKey::from_der(&der, origin),
-        (None, Some(tag)) => Err(refuse_tag(&tag, origin)),
-        (None, None) => Err(not_a_key(origin, "a PEM block without its end")),
-    }
-}
-
-fn refuse_tag(tag: &str, origin: &str) -> RsaError {
-    let article = if tag.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
-    let found = format!("{article} {tag}");
-    if ["EC ", "DSA ", "OPENSSH "].iter().any(|other| tag.starts_with(other)) {
-        return RsaError::NotRsa { origin: origin.to_owned(), found };
-    }
-    let hint = match tag {
-        "CERTIFICATE" => format!(" (its public key: `openssl x509 -in {origin} -noout -pubkey`)"),
-        _ => String::new(),
-    };
-    RsaError::NotAKey { origin: origin.to_owned(), found, hint }
-}
-
-fn write_new(path: &Path, mode: u32, tag: &str, der: &[u8]) -> Result<(), RsaError> {
-    let block = pem::Pem::new(tag, der);
-    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    let text = Zeroizing::new(pem::encode_config(&block, config));
-    drop(Zeroizing::new(block.into_contents()));
-    let failed = |cause| RsaError::Write { path: path.to_owned(), cause };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|cause: io::Error| {
-        // Half a key is no key, and would be in the way of the next try.
-        let _ = std::fs::remove_file(path);
-        failed(cause)
-    })
 }

@@ -16,6 +16,11 @@ for bits in 3072 4096; do
 done
 openssl ecparam -name prime256v1 -genkey -out ec.pem
 openssl pkcs8 -topk8 -nocrypt -in ec.pem -out ec-pkcs8.pem
+openssl pkey -in ec.pem -pubout -out ec-spki.pem
+openssl req -x509 -new -key ec.pem -subj /CN=test -days 3650 -out ec-certificate.pem
+openssl genpkey -algorithm X25519 -out x25519.pem
+openssl pkey -in x25519.pem -pubout -out x25519-spki.pem
+openssl ecparam -name secp384r1 -genkey -noout -out p384.pem
 openssl req -x509 -new -key rsa2048.pem -subj /CN=test -days 3650 -out certificate.pem
 
 printf 'known answer' > message
@@ -27,5 +32,6 @@ for hash in sha256 sha384 sha512; do
         -pkeyopt rsa_oaep_md:$hash -pkeyopt rsa_mgf1_md:$hash
 done
 openssl pkeyutl -encrypt -inkey rsa2048.pem -in message -out pkcs1.bin
+openssl dgst -sha256 -sign ec.pem -out ecdsa-sha256.sig message
 openssl dgst -sha256 -sign rsa1024.pem -out rsa1024-pkcs1-sha256.sig message
 ./make-implicit-rejection.py
