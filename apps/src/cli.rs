@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
+use warpdrive_perf::SEED;
 
 /// A poll-mode dataplane with accelerator queues, in user space.
 #[derive(Parser)]
@@ -124,12 +125,18 @@ pub struct BenchArgs {
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
-    /// Length of one slice in seconds.
-    #[arg(long, value_name = "N", default_value = "0.2", value_parser = seconds)]
-    pub seconds: f64,
-    /// How many slices each side gets, in turn.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = clap::value_parser!(u16).range(1..=1000).map(usize::from))]
-    pub rounds: usize,
+    /// Length of one slice in seconds; each bench has its own default.
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// How many slices each side gets, in turn; each bench has its own default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000).map(usize::from))]
+    pub rounds: Option<usize>,
+    /// Intel's crypto_mb as a shared library, to compare RSA with.
+    #[arg(long, value_name = "PATH", env = "WARPDRIVE_CRYPTO_MB")]
+    pub crypto_mb: Option<PathBuf>,
+    /// Seed of whatever is random.
+    #[arg(long, value_name = "N", default_value_t = SEED)]
+    pub seed: u64,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
