@@ -67,6 +67,7 @@ fn options(args: &BenchArgs, bench: &Bench, allowed: &[usize]) -> std::io::Resul
         program: std::env::current_exe()?,
         crypto_mb: args.crypto_mb.clone(),
         seed: args.seed,
+        samples: args.samples,
         stop,
     })
 }

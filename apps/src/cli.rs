@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
-use warpdrive_perf::SEED;
+use warpdrive_perf::{SAMPLES, SEED};
 
 /// A poll-mode dataplane with accelerator queues, in user space.
 #[derive(Parser)]
@@ -137,12 +137,22 @@ pub struct BenchArgs {
     /// Seed of whatever is random.
     #[arg(long, value_name = "N", default_value_t = SEED)]
     pub seed: u64,
+    /// How often rsa-timing measures.
+    #[arg(long, value_name = "N", default_value_t = SAMPLES, value_parser = samples)]
+    pub samples: usize,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.001..=60.0).contains(&seconds) => Ok(seconds),
         _ => Err("a number from 0.001 to 60 is needed".to_owned()),
+    }
+}
+
+fn samples(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(samples) if (1_000..=10_000_000).contains(&samples) => Ok(samples),
+        _ => Err("a number from 1000 to 10000000 is needed".to_owned()),
     }
 }
 

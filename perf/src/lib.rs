@@ -36,7 +36,7 @@ pub use measure::{Better, Line, Machine};
 /// A bench: its name and what it does.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Bench {
-    /// What it is called on the command line, and its first line.
+    /// What it is called on the command line, and how its lines begin.
     pub name: &'static str,
     /// What is measured.
     pub about: &'static str,
@@ -119,10 +119,13 @@ pub const BENCHES: &[Bench] = &[
     rsa::BENCH_4096,
     rsa::latency::BENCH,
     rsa::queue::BENCH,
+    rsa::timing::BENCH,
 ];
 
 /// The seed of a user who gives none.
 pub const SEED: u64 = 1;
+/// The number of samples of a user who gives none.
+pub const SAMPLES: usize = 20_000;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -139,6 +142,8 @@ pub struct Options {
     pub crypto_mb: Option<PathBuf>,
     /// Of whatever is random: the same seed gives the same sequence.
     pub seed: u64,
+    /// How often a bench of statistics measures.
+    pub samples: usize,
     /// Set when the user wants an end.
     pub stop: Arc<AtomicBool>,
 }
@@ -173,6 +178,9 @@ impl Options {
         }
         if self.seed != SEED {
             command += &format!(" --seed {}", self.seed);
+        }
+        if self.samples != SAMPLES {
+            command += &format!(" --samples {}", self.samples);
         }
         command
     }
@@ -246,6 +254,21 @@ pub enum BenchError {
     /// The pipeline.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// A test of time that does not tell a leak from none.
+    #[error(
+        "{what} (|t| = {t:.1}), so the other tests would mean nothing. Remedy: more --samples, less load on the machine"
+    )]
+    Blind {
+        /// What went wrong.
+        what: &'static str,
+        /// Welch's t.
+        t: f64,
+    },
+    /// Time that depends on secrets.
+    #[error(
+        "time depends on what nobody may learn: {0}. Remedy: do not offer that operation to strangers until it is mended"
+    )]
+    Leak(String),
     /// A key.
     #[error(transparent)]
     Rsa(#[from] RsaError),

@@ -302,6 +302,7 @@ mod tests {
             program: "warpdrive".into(),
             crypto_mb: None,
             seed: crate::SEED,
+            samples: crate::SAMPLES,
             stop: Arc::new(AtomicBool::new(false)),
         }
     }

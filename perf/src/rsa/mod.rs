@@ -1,5 +1,5 @@
 //! RSA private operations: `rsa2048`, `rsa3072` and `rsa4096` count them, `rsa-latency` and `rsa-queue` look at a pass,
-//! a queue and its load.
+//! a queue and its load, `rsa-timing` at what the time of an operation depends on.
 
 use warpdrive_pmd::device::Status;
 
@@ -18,6 +18,9 @@ mod load;
 pub mod queue;
 mod rig;
 mod slices;
+mod subjects;
+pub mod timing;
+mod welch;
 
 /// Lanes of a full pass.
 const FULL: usize = 8;
@@ -237,6 +240,7 @@ mod tests {
             program: "warpdrive".into(),
             crypto_mb: None,
             seed: crate::SEED,
+            samples: crate::SAMPLES,
             stop: Arc::new(AtomicBool::new(false)),
         }
     }
