@@ -85,15 +85,18 @@ fn list(as_json: bool) -> ExitCode {
         let written = if as_json {
             json(bench)
         } else {
+            let package = match bench.package {
+                "" => String::new(),
+                package => format!(" (apt-get install {package})"),
+            };
             writeln!(
                 std::io::stdout(),
-                "{:width$}  {}, in {}\n{:width$}  against {} (apt-get install {})",
+                "{:width$}  {}, in {}\n{:width$}  against {}{package}",
                 bench.name,
                 bench.about,
                 bench.unit,
                 "",
-                bench.peer,
-                bench.package
+                bench.peer
             )
         };
         if written.is_err() {

@@ -42,7 +42,7 @@ pub struct Bench {
     pub about: &'static str,
     /// What it is compared with.
     pub peer: &'static str,
-    /// The Debian package that has the peer.
+    /// The Debian packages that have the peer; empty if it needs none.
     pub package: &'static str,
     /// What it counts in.
     pub unit: &'static str,

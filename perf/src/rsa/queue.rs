@@ -6,7 +6,7 @@ use super::contenders::{Run, engine};
 use super::keys::Keys;
 use super::rig::{Rig, fill};
 use super::slices::{Slice, Slices};
-use super::{FULL, PACKAGE, RATE, ROUNDS, SECONDS, calibrate, core};
+use super::{FULL, RATE, ROUNDS, SECONDS, calibrate, core};
 use crate::measure::{Line, on_cpu};
 use crate::{Bench, BenchError, Emit, Options};
 
@@ -15,7 +15,7 @@ pub const BENCH: Bench = Bench {
     name: "rsa-queue",
     about: "RSA-2048 signatures by an engine core, 64 requests in flight from another core",
     peer: "the same engine, called with eight requests at a time on its core, without a queue",
-    package: PACKAGE,
+    package: "",
     unit: RATE.0,
     seconds: SECONDS,
     rounds: ROUNDS,

@@ -1,5 +1,6 @@
 //! A queue to an engine core, with requests that go round: what comes back is sent again.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use warpdrive_mempool::{DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
@@ -21,8 +22,8 @@ const MESSAGE: usize = 32;
 const BURST: usize = 64;
 /// Filling the queue, and what is slow at first, does not count.
 const WARM: Duration = Duration::from_millis(3);
-/// The device's name, of which its thread has one.
-const NAME: &str = "bench";
+/// Rigs made so far: each has a name of its own, by which its engine's thread is found.
+static RIGS: AtomicUsize = AtomicUsize::new(0);
 /// What all requests in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -53,11 +54,13 @@ impl Rig {
             ..PoolConfig::default()
         };
         let pool = Mempool::new(&config, &domain)?;
-        let device = SoftDevice::open(NAME, Placement::Core { cpu, idle: IdlePolicy::Pause }, &domain)?;
+        // Names of threads are cut off after 15 bytes.
+        let name = format!("b{}", RIGS.fetch_add(1, Ordering::Relaxed));
+        let device = SoftDevice::open(&name, Placement::Core { cpu, idle: IdlePolicy::Pause }, &domain)?;
         let session = RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, key)?;
         let session = device.create_session(SessionSpec::Rsa(session))?;
         let queue = device.request_queue(depth)?;
-        let engine_thread = os::thread_named(&format!("engine-{NAME}"))
+        let engine_thread = os::thread_named(&format!("engine-{name}"))
             .ok_or_else(|| BenchError::Bug("the engine's thread has another name".to_owned()))?;
         let mut rig = Self {
             queue,

@@ -9,8 +9,8 @@ use std::sync::atomic::{Ordering, fence};
 use fastrand::Rng;
 use warpdrive_pmd::clock::{Clock, ticks};
 
+use super::subjects;
 use super::welch::{PASS, Test, Verdict, compare};
-use super::{PACKAGE, subjects};
 use crate::measure::{Better, Line, on_cpu};
 use crate::{Bench, BenchError, Emit, Options};
 
@@ -19,7 +19,7 @@ pub const BENCH: Bench = Bench {
     name: "rsa-timing",
     about: "whether the time of RSA-2048 private operations depends on key, message or padding (Welch's t-test)",
     peer: "the limit of a pass, |t| < 4.5; above 10 it is a leak, and the command fails",
-    package: PACKAGE,
+    package: "",
     unit: UNIT.0,
     seconds: super::SECONDS,
     rounds: super::ROUNDS,
