@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
+use warpdrive_perf::{SAMPLES, SEED};
 
 /// A poll-mode dataplane with accelerator queues, in user space.
 #[derive(Parser)]
@@ -124,18 +125,34 @@ pub struct BenchArgs {
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
-    /// Length of one slice in seconds.
-    #[arg(long, value_name = "N", default_value = "0.2", value_parser = seconds)]
-    pub seconds: f64,
-    /// How many slices each side gets, in turn.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = clap::value_parser!(u16).range(1..=1000).map(usize::from))]
-    pub rounds: usize,
+    /// Length of one slice in seconds; each bench has its own default.
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// How many slices each side gets, in turn; each bench has its own default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000).map(usize::from))]
+    pub rounds: Option<usize>,
+    /// Intel's crypto_mb as a shared library, to compare RSA with.
+    #[arg(long, value_name = "PATH", env = "WARPDRIVE_CRYPTO_MB")]
+    pub crypto_mb: Option<PathBuf>,
+    /// Seed of whatever is random.
+    #[arg(long, value_name = "N", default_value_t = SEED)]
+    pub seed: u64,
+    /// How often rsa-timing measures.
+    #[arg(long, value_name = "N", default_value_t = SAMPLES, value_parser = samples)]
+    pub samples: usize,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.001..=60.0).contains(&seconds) => Ok(seconds),
         _ => Err("a number from 0.001 to 60 is needed".to_owned()),
+    }
+}
+
+fn samples(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(samples) if (1_000..=10_000_000).contains(&samples) => Ok(samples),
+        _ => Err("a number from 1000 to 10000000 is needed".to_owned()),
     }
 }
 

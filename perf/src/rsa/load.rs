@@ -1,0 +1,125 @@
+//! Open-loop load: requests that come when they come, whether or not those before are done.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use warpdrive_pmd::clock::{Clock, ticks};
+
+use super::rig::Rig;
+use crate::BenchError;
+
+/// The longest latency that is told apart.
+const LONGEST_NS: u64 = 60_000_000_000;
+/// Significant digits of a latency.
+const DIGITS: u8 = 3;
+
+/// When requests are due: a Poisson process, that is, gaps of exponential distribution.
+pub struct Poisson {
+    random: fastrand::Rng,
+    mean: f64,
+    at: f64,
+}
+
+impl Poisson {
+    /// Arrivals with `mean` ticks between two.
+    #[must_use]
+    pub fn new(seed: u64, mean: f64) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed), mean, at: 0.0 }
+    }
+}
+
+impl Iterator for Poisson {
+    type Item = u64;
+
+    /// Ticks from the start to the next arrival.
+    fn next(&mut self) -> Option<u64> {
+        // In (0, 1]: the logarithm of 0 is none.
+        let u = 1.0 - self.random.f64();
+        self.at += -u.ln() * self.mean;
+        Some(self.at as u64)
+    }
+}
+
+/// What became of a load.
+pub struct Outcome {
+    /// From the time a request was due to the time its completion was received, in nanoseconds.
+    pub latency: Histogram<u64>,
+    /// Requests that came back.
+    pub done: u64,
+    /// The longest time a request was sent after it was due, in nanoseconds: the sender's own delay.
+    pub late_ns: u64,
+}
+
+/// Sends at the times of `due` for `length`, and waits for all. A request that cannot be sent when it is due, because
+/// none is to spare or the sender was late, is sent as soon as possible; its latency counts from the time it was due.
+///
+/// # Errors
+/// [`BenchError::Bug`] when a request failed or got lost.
+pub fn run(rig: &mut Rig, due: impl Iterator<Item = u64>, length: Duration) -> Result<Outcome, BenchError> {
+    let clock = Clock::get();
+    let end = clock.ticks_of(length);
+    let histogram = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS);
+    let mut latency = histogram.map_err(|e| BenchError::Bug(e.to_string()))?;
+    let (mut sent, mut late) = (0, 0);
+    let start = ticks();
+    // Ticks since the start are a request's tag. What came back is looked at between any two sends.
+    let mut note = |due: u64| latency.saturating_record(clock.ns((ticks() - start).saturating_sub(due)));
+    for due in due.take_while(|due| *due < end) {
+        loop {
+            rig.receive(&mut note)?;
+            if ticks() - start >= due && rig.send(due) {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        late = late.max((ticks() - start).saturating_sub(due));
+        sent += 1;
+    }
+    rig.drain(&mut note)?;
+    let done = latency.len();
+    if done != sent {
+        return Err(BenchError::Bug(format!("{done} of {sent} requests came back")));
+    }
+    Ok(Outcome { latency, done, late_ns: clock.ns(late) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warpdrive_pmd::engine::rsa::RsaKey;
+
+    #[test]
+    fn arrivals_have_the_mean_and_the_spread_of_a_poisson_process() {
+        let times: Vec<u64> = Poisson::new(7, 1000.0).take(100_000).collect();
+        assert!(times.is_sorted());
+        let gaps: Vec<f64> = times.windows(2).map(|w| (w[1] - w[0]) as f64).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        assert!((mean / 1000.0 - 1.0).abs() < 0.02, "{mean}");
+        // Of an exponential distribution the standard deviation is the mean, and 1/e of the gaps are longer.
+        assert!((variance.sqrt() / 1000.0 - 1.0).abs() < 0.03, "{}", variance.sqrt());
+        let longer = gaps.iter().filter(|g| **g > 1000.0).count() as f64 / gaps.len() as f64;
+        assert!((longer - (-1f64).exp()).abs() < 0.01, "{longer}");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_arrivals_and_another_others() {
+        let some = |seed| Poisson::new(seed, 50.0).take(10).collect::<Vec<_>>();
+        assert_eq!(some(1), some(1));
+        assert_ne!(some(1), some(2));
+    }
+
+    #[test]
+    fn what_is_sent_late_is_counted_from_when_it_was_due() {
+        let cpus = warpdrive_pipeline::cores::allowed().unwrap();
+        let mut rig = Rig::open(&RsaKey::generate(2048).unwrap(), *cpus.last().unwrap(), 1).unwrap();
+        // Eight at once, of which only one can be under way: the last waits for seven others.
+        let due = std::iter::repeat_n(0, 8);
+        let start = std::time::Instant::now();
+        let outcome = run(&mut rig, due, Duration::from_millis(1)).unwrap();
+        let whole = start.elapsed().as_nanos() as u64;
+        assert_eq!(outcome.done, 8);
+        assert!(outcome.latency.max() > whole / 2, "{} of {whole}", outcome.latency.max());
+        assert!(outcome.late_ns > whole / 3, "{} of {whole}", outcome.late_ns);
+    }
+}
