@@ -115,11 +115,10 @@ mod tests {
         let mut rig = Rig::open(&RsaKey::generate(2048).unwrap(), *cpus.last().unwrap(), 1).unwrap();
         // Eight at once, of which only one can be under way: the last waits for seven others.
         let due = std::iter::repeat_n(0, 8);
-        let start = std::time::Instant::now();
         let outcome = run(&mut rig, due, Duration::from_millis(1)).unwrap();
-        let whole = start.elapsed().as_nanos() as u64;
         assert_eq!(outcome.done, 8);
-        assert!(outcome.latency.max() > whole / 2, "{} of {whole}", outcome.latency.max());
-        assert!(outcome.late_ns > whole / 3, "{} of {whole}", outcome.late_ns);
+        // Whatever the scheduler does: the last was sent after the first was back, and came back later still.
+        let (first, last) = (outcome.latency.min(), outcome.latency.max());
+        assert!(first <= outcome.late_ns && outcome.late_ns <= last, "{first} {} {last}", outcome.late_ns);
     }
 }
