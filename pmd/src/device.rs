@@ -389,6 +389,14 @@ pub enum DeviceError {
         /// The cause.
         cause: String,
     },
+    /// This machine cannot do it so.
+    #[error("device {device:?}: {cause}")]
+    Unsupported {
+        /// The device.
+        device: String,
+        /// The cause and the remedy.
+        cause: String,
+    },
     /// The device has stopped.
     #[error("device {device:?} has stopped")]
     Stopped {

@@ -76,6 +76,14 @@ pub trait Engine: Send + 'static {
     /// A new instance with its scratch memory. Made on the core that will use it, and again after a panic.
     fn new(options: &Self::Options) -> Self;
 
+    /// Whether this machine can do what the options ask for; if not, why, and what to do about it.
+    ///
+    /// # Errors
+    /// The reason and the remedy, for a message.
+    fn supports(_options: &Self::Options) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Its session of a specification, or the specification back if it is of another kind.
     fn session(spec: SessionSpec) -> Result<Self::Session, SessionSpec>;
 
@@ -123,7 +131,8 @@ impl<E: Engine> SoftDevice<E> {
     /// Opens a device whose queues resolve addresses in `domain`, with the engine's usual options.
     ///
     /// # Errors
-    /// [`DeviceError::EngineCore`] when its thread cannot be started on its core.
+    /// [`DeviceError::EngineCore`] when its thread cannot be started on its core, [`DeviceError::Unsupported`] when this
+    /// machine cannot do what the options ask for.
     pub fn open(name: &str, placement: Placement, domain: &Domain) -> Result<Self, DeviceError> {
         Self::open_with(name, placement, domain, E::Options::default())
     }
@@ -139,6 +148,7 @@ impl<E: Engine> SoftDevice<E> {
         options: E::Options,
     ) -> Result<Self, DeviceError> {
         const { assert!(E::BATCH >= 1 && E::BATCH <= MAX_BATCH) };
+        E::supports(&options).map_err(|cause| DeviceError::Unsupported { device: name.to_owned(), cause })?;
         let (sessions, meters) = (Arc::new(Sessions::new()), Meters::default());
         let core = match placement {
             Placement::Inline => None,

@@ -5,10 +5,8 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use zeroize::Zeroize;
-
 /// A slice of plain numbers in memory of its own.
-pub(super) struct Secret<T> {
+pub(super) struct Secret<T: Plain> {
     first: NonNull<T>,
     len: usize,
     mapped: usize,
@@ -19,6 +17,18 @@ pub(super) struct Secret<T> {
 /// # Safety
 /// A value of zero bytes is valid, it has no drop glue, and its alignment is at most a page.
 pub(super) unsafe trait Plain {}
+
+// SAFETY: an integer.
+unsafe impl Plain for u8 {}
+
+/// Makes values zeros, whatever the compiler thinks of writes that nobody reads.
+pub(super) fn wipe<T: Plain>(values: &mut [T]) {
+    // SAFETY: zero bytes are valid values (`Plain`).
+    unsafe { std::ptr::write_bytes(values.as_mut_ptr(), 0, values.len()) };
+    // Whoever might look at them afterwards must find the zeros: so they are written.
+    std::hint::black_box(&values[..]);
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+}
 
 impl<T: Plain> Secret<T> {
     /// `len` zeros.
@@ -53,7 +63,7 @@ impl<T: Plain> Secret<T> {
     }
 }
 
-impl<T> Deref for Secret<T> {
+impl<T: Plain> Deref for Secret<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -62,22 +72,26 @@ impl<T> Deref for Secret<T> {
     }
 }
 
-impl<T> DerefMut for Secret<T> {
+impl<T: Plain> DerefMut for Secret<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above, and `self` is borrowed for writing.
         unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
     }
 }
 
-impl<T> Secret<T> {
-    /// Makes all of it zeros, whatever the compiler thinks of writes that nobody reads.
+impl<T: Plain> Secret<T> {
+    /// Makes the first `n` values zeros.
+    pub(super) fn wipe_front(&mut self, n: usize) {
+        wipe(&mut self[..n]);
+    }
+
+    /// Makes all of it zeros.
     pub(super) fn wipe(&mut self) {
-        // SAFETY: the whole mapping is ours, and bytes may be zero.
-        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr().cast::<u8>(), self.mapped) }.zeroize();
+        wipe(self);
     }
 }
 
-impl<T> Drop for Secret<T> {
+impl<T: Plain> Drop for Secret<T> {
     fn drop(&mut self) {
         self.wipe();
         // SAFETY: the mapping is ours, and no reference into it outlives `self`.
@@ -86,6 +100,6 @@ impl<T> Drop for Secret<T> {
 }
 
 // SAFETY: the memory is owned, as a box's would be.
-unsafe impl<T: Send> Send for Secret<T> {}
+unsafe impl<T: Plain + Send> Send for Secret<T> {}
 // SAFETY: shared access only reads.
-unsafe impl<T: Sync> Sync for Secret<T> {}
+unsafe impl<T: Plain + Sync> Sync for Secret<T> {}

@@ -14,6 +14,8 @@ use super::simd::{DIGIT_BITS, DIGIT_MASK, LANES, V, lanes_mut};
 
 // SAFETY: vectors of integers and blocks of them: zero is valid, no drop glue, aligned to 64 bytes.
 unsafe impl Plain for V {}
+// SAFETY: as above.
+unsafe impl Plain for Block {}
 
 /// Vectors of a block.
 const BLOCK: usize = size_of::<Block>() / size_of::<V>();

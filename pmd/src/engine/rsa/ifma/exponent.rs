@@ -4,6 +4,7 @@ use core::arch::x86_64::{
     _mm_cvtsi64_si128, _mm512_and_si512, _mm512_or_si512, _mm512_set1_epi64, _mm512_sll_epi64, _mm512_srl_epi64,
 };
 
+use super::super::secret::wipe;
 use super::block::{Block, DIGITS, block_of};
 use super::constants::Half;
 use super::montgomery::{Chain, MAX_BLOCKS, direction, multiply, square};
@@ -24,6 +25,13 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Makes zeros of all that was written for primes of so many blocks.
+    pub(super) fn wipe(&mut self, blocks: usize) {
+        wipe(self.powers[..blocks * DIGITS].as_flattened_mut());
+        wipe(&mut self.picked);
+        wipe(&mut self.factor);
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
     fn put(&mut self, power: usize, x: &[Block]) {

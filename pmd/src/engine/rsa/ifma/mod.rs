@@ -10,13 +10,17 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::montgomery::MAX_BLOCKS;
 use self::constants::{Layout, blend, blend_half, lanes_of};
 use self::pass::{Arena, Keys};
 use self::simd::{DIGIT_BITS, DIGIT_MASK, LANES, V, lanes, lanes_mut};
+use super::padding::random::Random;
 use super::parts::PrivateParts;
 use super::secret::Secret;
+use super::{RsaOptions, Simd};
 
 mod block;
+mod calibrate;
 mod constants;
 mod exponent;
 mod montgomery;
@@ -29,13 +33,6 @@ mod simd;
 pub(super) const FULL: usize = LANES;
 /// Operations of a half pass.
 pub(super) const HALF: usize = LANES / 2;
-
-/// Whether this cpu can do it.
-pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512ifma")
-}
 
 /// A private key in lanes.
 pub(super) struct IfmaKey {
@@ -54,6 +51,9 @@ impl IfmaKey {
     /// # Errors
     /// When the system has no memory.
     pub(super) fn new(parts: &PrivateParts) -> io::Result<Option<Self>> {
+        if !Ifma::available() {
+            return Ok(None);
+        }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let bits = bit_length(&parts.n);
         let Some(layout) = Layout::of_bits(bits) else {
@@ -101,33 +101,46 @@ pub(super) struct Ifma {
     arena: Secret<Arena>,
     /// Keys of a pass, blended.
     blended: Secret<V>,
-    karatsuba: bool,
-    /// For tests: lanes whose result is spoilt before the check.
-    #[cfg(test)]
-    spoil: u8,
+    /// Karatsuba's kernels, for primes of 1, 2, 3 and 4 blocks.
+    karatsuba: [bool; MAX_BLOCKS / 2],
+    check: bool,
 }
 
 impl Ifma {
-    /// An instance with its memory, or nothing where the cpu or the system does not allow it.
-    pub(super) fn new() -> Option<Self> {
-        if !available() {
-            return None;
-        }
+    /// Whether this cpu can do it.
+    pub(super) fn available() -> bool {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512ifma")
+    }
+
+    /// An instance with its memory, or nothing where the cpu, the system or the options do not allow it.
+    pub(super) fn new(options: &RsaOptions) -> Option<Self> {
+        let karatsuba = kernels(options)?;
         let largest = Layout::of_bits(4096)?;
         let arena = Secret::zeroed(1).ok()?;
         let blended = Secret::zeroed(largest.len()).ok()?;
-        Some(Self {
-            arena,
-            blended,
-            karatsuba: true,
-            #[cfg(test)]
-            spoil: 0,
-        })
+        Some(Self { arena, blended, karatsuba, check: options.check })
+    }
+
+    /// What an instance would be.
+    pub(super) fn describe(options: &RsaOptions) -> Option<String> {
+        let karatsuba = kernels(options)?;
+        let sizes = |which: bool| {
+            let sizes = [1024, 2048, 3072, 4096].iter().zip(karatsuba);
+            sizes.filter(|(_, k)| *k == which).map(|(bits, _)| bits.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let with = match (sizes(true), sizes(false)) {
+            (_, plain) if plain.is_empty() => "Karatsuba kernels".to_owned(),
+            (karatsuba, _) if karatsuba.is_empty() => "plain kernels".to_owned(),
+            (karatsuba, plain) => format!("Karatsuba kernels for {karatsuba}, plain for {plain} bits"),
+        };
+        Some(format!("AVX-512 IFMA, 8 private operations at once ({with})"))
     }
 
     /// Computes up to eight operations with keys of one size, in a half pass if there are no more than four. Lanes
     /// without an operation repeat the first.
-    pub(super) fn private(&mut self, operations: &mut [Operation<'_>]) {
+    pub(super) fn private(&mut self, operations: &mut [Operation<'_>], _random: Option<&mut Random>) {
         let Some(first) = operations.first() else {
             return;
         };
@@ -153,14 +166,15 @@ impl Ifma {
         }
         let keys: [&IfmaKey; LANES] = std::array::from_fn(|lane| operations[at(lane)].key);
         let e = keys.map(|k| k.e);
+        let karatsuba = self.karatsuba[layout.blocks() - 1];
         let same = keys.iter().all(|k| k.id == keys[0].id);
         // SAFETY: `new` made this instance only because the cpu has the features.
         let ok = unsafe {
             if half {
                 let blended = &mut self.blended[..layout.len()];
                 blend_half(blended, std::array::from_fn(|lane| &*keys[lane].lanes), layout);
-                let keys = Keys { layout, lanes: blended, e };
-                if self.karatsuba { pass::half::<true>(arena, &keys) } else { pass::half::<false>(arena, &keys) }
+                let keys = Keys { layout, lanes: blended, e, check: self.check };
+                if karatsuba { pass::half::<true>(arena, &keys) } else { pass::half::<false>(arena, &keys) }
             } else {
                 let lanes = if same {
                     &*keys[0].lanes
@@ -169,8 +183,8 @@ impl Ifma {
                     blend(blended, keys.map(|k| &*k.lanes));
                     &*blended
                 };
-                let keys = Keys { layout, lanes, e };
-                if self.karatsuba { pass::full::<true>(arena, &keys) } else { pass::full::<false>(arena, &keys) }
+                let keys = Keys { layout, lanes, e, check: self.check };
+                if karatsuba { pass::full::<true>(arena, &keys) } else { pass::full::<false>(arena, &keys) }
             }
         };
         for (lane, operation) in operations.iter_mut().enumerate() {
@@ -179,6 +193,23 @@ impl Ifma {
                 store(operation.output, &arena.output, lane);
             }
         }
+        arena.wipe(layout);
+        if half || !same {
+            self.blended.wipe_front(layout.len());
+        }
+    }
+}
+
+/// Which kernels the options ask for, for each size; `None` for the library.
+fn kernels(options: &RsaOptions) -> Option<[bool; MAX_BLOCKS / 2]> {
+    if !Ifma::available() {
+        return None;
+    }
+    match options.simd {
+        Simd::Auto | Simd::Avx512Ifma => Some(calibrate::karatsuba_is_faster()),
+        Simd::Avx512IfmaKaratsuba => Some([true; MAX_BLOCKS / 2]),
+        Simd::Avx512IfmaPlain => Some([false; MAX_BLOCKS / 2]),
+        Simd::Library => None,
     }
 }
 

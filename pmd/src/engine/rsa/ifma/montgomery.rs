@@ -10,6 +10,7 @@
 //! **Order.** Functions take several independent chains (the halves p and q of a key) and go kernel by kernel from one
 //! to the other, so that the carries of one run while the other multiplies.
 
+use super::super::secret::wipe;
 use super::block::{
     Block, Columns, DIGITS, Difference, Held, carry_block, multiply_add, multiply_high, multiply_low, square as square_block,
 };
@@ -36,6 +37,14 @@ pub(super) struct Scratch {
     columns: [V; 2 * MAX_BLOCKS * DIGITS + DIGITS],
     q: [Block; 2],
     l: [V; DIGITS],
+}
+
+impl Scratch {
+    pub(super) fn wipe(&mut self) {
+        wipe(&mut self.columns);
+        wipe(&mut self.q);
+        wipe(&mut self.l);
+    }
 }
 
 /// One number that is being computed with.

@@ -37,14 +37,14 @@ impl Numbers {
 
 #[test]
 fn equals_the_library() {
-    let Some(mut engine) = Ifma::new() else {
+    let Some(mut engine) = Ifma::new(&RsaOptions::default()) else {
         println!("skipped: this cpu has no AVX-512 IFMA");
         return;
     };
     let keys = keys();
     let mut numbers = Numbers(1);
     for karatsuba in [false, true] {
-        engine.karatsuba = karatsuba;
+        engine.karatsuba = [karatsuba; 4];
         for bits in [1024, 2048, 3072, 4096] {
             let keys: Vec<_> = keys.iter().filter(|(_, k, _)| k.bits() == bits).collect();
             for count in 1..=8 {
@@ -60,7 +60,7 @@ fn equals_the_library() {
                     .zip(&mut outputs)
                     .map(|((key, input), output)| Operation { key: &key.1, input, output, done: false })
                     .collect();
-                engine.private(&mut operations);
+                engine.private(&mut operations, None);
                 assert!(operations.iter().all(|o| o.done), "{bits} bits, {count} operations, {karatsuba}");
                 for ((key, input), output) in inputs.iter().zip(&outputs) {
                     let mut expected = vec![0; bits / 8];
@@ -75,7 +75,7 @@ fn equals_the_library() {
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
-    let mut engine = Ifma::new().unwrap();
+    let mut engine = Ifma::new(&RsaOptions::default()).unwrap();
     core_affinity::set_for_current(core_affinity::CoreId { id: 0 });
     let keys = keys();
     for bits in [2048, 3072, 4096] {
@@ -83,7 +83,7 @@ fn speed() {
         let input = Numbers(3).below(key.0.modulus());
         let mut outputs = vec![vec![0; bits / 8]; 8];
         let mut run = |count: usize, karatsuba: bool| {
-            engine.karatsuba = karatsuba;
+            engine.karatsuba = [karatsuba; 4];
             let mut best = f64::MAX;
             for _ in 0..100 {
                 let mut operations: Vec<_> = outputs[..count]
@@ -91,7 +91,7 @@ fn speed() {
                     .map(|output| Operation { key: &key.1, input: &input, output, done: false })
                     .collect();
                 let t = std::time::Instant::now();
-                engine.private(&mut operations);
+                engine.private(&mut operations, None);
                 best = best.min(t.elapsed().as_secs_f64());
                 assert!(operations.iter().all(|o| o.done));
             }
@@ -121,7 +121,7 @@ fn speed() {
 #[test]
 #[ignore = "a measurement"]
 fn loop_full() {
-    let mut engine = Ifma::new().unwrap();
+    let mut engine = Ifma::new(&RsaOptions::default()).unwrap();
     core_affinity::set_for_current(core_affinity::CoreId { id: 0 });
     let key = RsaKey::generate(2048).unwrap();
     let ifma = IfmaKey::new(key.parts("test").unwrap()).unwrap().unwrap();
@@ -134,7 +134,7 @@ fn loop_full() {
             .map(|output| Operation { key: &ifma, input: &input, output, done: false })
             .collect();
         let t = std::time::Instant::now();
-        engine.private(&mut operations);
+        engine.private(&mut operations, None);
         best = best.min(t.elapsed().as_secs_f64());
     }
     println!("full {:.1} us = {:.0}/s", best * 1e6, 8.0 / best);

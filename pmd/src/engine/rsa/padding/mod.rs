@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
-    expect(dead_code, reason = "no engine in this tree has a private operation of its own yet")
 )]
 
 use sha2::digest::DynDigest;
