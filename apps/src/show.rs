@@ -167,13 +167,11 @@ pub fn time(ns: u64) -> String {
 fn device(d: &DeviceSnapshot) {
     let t = &d.stats;
     println!(
-        "device {:?} ({}): {} requests, {} errors, {} bytes in, {} out; {} batches of {:.1}, waited p50 {} p99 {} max {}",
-        d.name,
-        d.driver,
-        t.requests,
-        t.errors,
-        t.bytes_in,
-        t.bytes_out,
+        "device {:?} ({}): {} requests, {} errors, {} bytes in, {} out",
+        d.name, d.driver, t.requests, t.errors, t.bytes_in, t.bytes_out
+    );
+    println!(
+        "  {} batches of {:.1} on average; requests waited p50 {} p99 {} max {}",
         t.batches,
         t.mean_fill(),
         time(t.wait.p50_ns),

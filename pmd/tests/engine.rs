@@ -259,17 +259,21 @@ impl Engine for Fragile {
     }
 }
 
-/// Sends some through each queue, and says with which status and by which instance each came back, exactly once.
-fn round(pool: &Mempool, session: SessionId, queues: &mut [Box<dyn Queue>]) -> Vec<(Status, u8)> {
-    const EACH: usize = 70;
+/// Sends `each` through each queue, and says with which status and by which instance they came back, exactly once.
+fn round(
+    pool: &Mempool,
+    session: SessionId,
+    queues: &mut [Box<dyn Queue>],
+    each: usize,
+) -> Vec<(Status, u8)> {
     let mut got = Vec::new();
     for queue in queues.iter_mut() {
-        let mut requests: Vec<_> = (0..EACH).map(|i| request(pool, session, &[i as u8])).collect();
-        assert_eq!(queue.send_burst(&mut requests), EACH);
+        let mut requests: Vec<_> = (0..each).map(|i| request(pool, session, &[i as u8])).collect();
+        assert_eq!(queue.send_burst(&mut requests), each);
     }
     for queue in queues {
-        let mut seen = [false; EACH];
-        for _ in 0..EACH {
+        let mut seen = vec![false; each];
+        for _ in 0..each {
             let c = complete(&mut **queue);
             let seen = &mut seen[c.request.tag as usize];
             assert!(!std::mem::replace(seen, true));
@@ -307,17 +311,19 @@ fn after_a_panic_outside_of_a_batch_every_request_fails_and_none_is_lost() {
             let all = |got: Vec<(Status, u8)>, wanted| {
                 assert!(got.iter().all(|(s, _)| *s == wanted), "{placement:?}, {what}: {got:?}");
             };
-            all(round(&pool, session, &mut queues), Status::Ok);
+            all(round(&pool, session, &mut queues, 70), Status::Ok);
             assert!(!device.stats().failed);
             fault(&faults, true);
-            all(round(&pool, session, &mut queues), Status::EngineFailed);
+            // One batch when it fails, and when it has failed.
+            all(round(&pool, session, &mut queues, 2), Status::EngineFailed);
+            all(round(&pool, session, &mut queues, 70), Status::EngineFailed);
             fault(&faults, false);
-            all(round(&pool, session, &mut queues), Status::EngineFailed);
+            all(round(&pool, session, &mut queues, 70), Status::EngineFailed);
             if placement != Placement::Inline {
                 // Queues go and come as before.
                 drop(queues.remove(0));
                 queues.push(device.request_queue(100).unwrap());
-                all(round(&pool, session, &mut queues), Status::EngineFailed);
+                all(round(&pool, session, &mut queues, 70), Status::EngineFailed);
             }
             let stats = device.stats();
             let each = 70 * n as u64;
@@ -346,9 +352,9 @@ fn after_a_panic_in_a_batch_a_new_engine_goes_on() {
         let device = SoftDevice::<Fragile>::open_with("fragile", placement, &domain, faults.clone()).unwrap();
         let session = device.create_session(spec()).unwrap();
         let mut queues = [device.request_queue(100).unwrap()];
-        assert!(round(&pool, session, &mut queues).iter().all(|got| *got == (Status::Ok, 1)));
+        assert!(round(&pool, session, &mut queues, 70).iter().all(|got| *got == (Status::Ok, 1)));
         faults.in_run.store(true, Ordering::Relaxed);
-        assert!(round(&pool, session, &mut queues).iter().all(|(s, _)| *s == Status::EngineFailed));
+        assert!(round(&pool, session, &mut queues, 70).iter().all(|(s, _)| *s == Status::EngineFailed));
         faults.in_run.store(false, Ordering::Relaxed);
         let stats = device.stats();
         assert_eq!((stats.failed, stats.errors), (false, 70));
@@ -356,7 +362,7 @@ fn after_a_panic_in_a_batch_a_new_engine_goes_on() {
         // 70 in batches of four at most.
         assert!(stats.panics >= 18 && stats.batches >= 36, "{stats:?}");
         let newest = faults.made.load(Ordering::Relaxed) as u8;
-        assert!(round(&pool, session, &mut queues).iter().all(|got| *got == (Status::Ok, newest)));
+        assert!(round(&pool, session, &mut queues, 70).iter().all(|got| *got == (Status::Ok, newest)));
     }
 }
 
