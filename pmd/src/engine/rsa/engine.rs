@@ -47,7 +47,7 @@ impl Engine for RsaEngine {
         let memory = || Secret::zeroed(FULL * MAX_KEY_BYTES).expect("memory for a few numbers");
         Self {
             options: options.clone(),
-            deadline_ticks: if options.deadline.is_zero() { 0 } else { Clock::get().ticks(options.deadline) },
+            deadline_ticks: Clock::get().ticks_of(options.deadline),
             ifma: Ifma::new(options),
             random: Random::new().ok(),
             inputs: memory(),

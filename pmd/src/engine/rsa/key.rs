@@ -22,7 +22,7 @@ const MAX_EXPONENT_BITS: usize = 33;
 /// An RSA key of 1024, 2048, 3072 or 4096 bits: private (with its public half), or public.
 ///
 /// One of 1024 bits is broken by whoever is willing to pay for it: see [`is_weak`](Self::is_weak). Loading a private key
-/// takes as long as the test of its primes: 14 ms for 2048 bits, 100 ms for 4096.
+/// takes as long as the test of its primes: some 14 ms for 2048 bits, 100 ms for 4096.
 #[derive(Clone)]
 pub struct RsaKey {
     origin: String,
@@ -160,13 +160,11 @@ impl RsaKey {
     }
 
     /// The modulus, big-endian without leading zeros: key-size bytes.
-    #[allow(dead_code, reason = "for engines that compute with the numbers")]
     pub(crate) fn modulus(&self) -> &[u8] {
         &self.n
     }
 
     /// The public exponent, big-endian without leading zeros.
-    #[allow(dead_code, reason = "for engines that compute with the numbers")]
     pub(crate) fn exponent(&self) -> &[u8] {
         &self.e
     }

@@ -147,7 +147,7 @@ fn public(key: &RsaKey) -> Result<Option<PublicEncryptingKey>, RsaError> {
     Ok(PublicEncryptingKey::from_der(&key.spki()?).ok())
 }
 
-fn oaep(scheme: RsaScheme) -> Option<&'static OaepAlgorithm> {
+pub(super) fn oaep(scheme: RsaScheme) -> Option<&'static OaepAlgorithm> {
     match scheme {
         RsaScheme::OaepSha256 => Some(&OAEP_SHA256_MGF1SHA256),
         RsaScheme::OaepSha384 => Some(&OAEP_SHA384_MGF1SHA384),
@@ -157,7 +157,7 @@ fn oaep(scheme: RsaScheme) -> Option<&'static OaepAlgorithm> {
 }
 
 /// What aws-lc calls a scheme of signatures. Of weak keys it checks PKCS#1 alone.
-fn verification(scheme: RsaScheme, weak: bool) -> Option<&'static RsaParameters> {
+pub(super) fn verification(scheme: RsaScheme, weak: bool) -> Option<&'static RsaParameters> {
     Some(match (scheme, weak) {
         (RsaScheme::Pkcs1Sha256, true) => &signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
         (RsaScheme::Pkcs1Sha512, true) => &signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,

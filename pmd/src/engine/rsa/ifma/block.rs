@@ -247,12 +247,11 @@ pub(super) fn multiply_high(columns: &mut [V; DIGITS], l9: V, q: &[V; DIGITS], m
         let sum = add(add(s[0], s[1]), add(s[2], s[3]));
         if C == 0 {
             carried = _mm512_srli_epi64::<{ DIGIT_BITS as u32 }>(add(sum, all_ones));
-        } else if C == 1 {
-            columns[0] = add(sum, carried);
         } else {
             columns[C.wrapping_sub(1) % 10] = sum;
         }
     });
+    columns[0] = add(columns[0], carried);
     columns[9] = hi(columns[9], q[9], m[9]);
 }
 

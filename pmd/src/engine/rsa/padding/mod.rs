@@ -5,9 +5,6 @@
 //! than one part), wipes its states, and writes its output to memory that can be wiped.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(test),
-)]
 
 use sha2::digest::DynDigest;
 use sha2::{Digest, Sha256, Sha384, Sha512};

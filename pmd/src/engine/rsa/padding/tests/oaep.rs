@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use super::super::decrypt::{BadInput, eme_oaep_decode};
 use super::super::{Hash, mgf1_xor};
 use super::{HASHES, KEY_BYTES, data, keys, schemes};
-use crate::engine::rsa::{Padding, RsaKey};
+use crate::engine::rsa::RsaKey;
+use crate::engine::rsa::session::oaep;
 
 fn longest(hash: Hash, key_bytes: usize) -> Option<usize> {
     key_bytes.checked_sub(2 * hash.bytes() + 2)
@@ -43,7 +44,7 @@ fn decode(hash: Hash, mut em: Vec<u8>) -> Result<Vec<u8>, BadInput> {
 }
 
 fn encrypt(hash: Hash, key: &RsaKey, message: &[u8]) -> Vec<u8> {
-    let Padding::Oaep(algorithm) = schemes(hash)[2].padding() else { unreachable!() };
+    let algorithm = oaep(schemes(hash)[2]).unwrap();
     let algorithm: &OaepAlgorithm = algorithm;
     let key = PublicEncryptingKey::from_der(key.spki().unwrap().as_ref()).unwrap();
     let key = OaepPublicEncryptingKey::new(key).unwrap();

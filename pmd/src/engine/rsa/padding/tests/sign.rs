@@ -1,32 +1,38 @@
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair, RsaParameters};
-use aws_lc_rs::signature::{RsaSignatureEncoding, UnparsedPublicKey};
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::{self, RsaSignatureEncoding, UnparsedPublicKey};
 use proptest::prelude::*;
 
 use super::super::random::Random;
 use super::super::sign::{KeyTooShort, emsa_pkcs1_v1_5_encode, emsa_pss_encode, pss_encode};
 use super::super::{Hash, mgf1_xor};
 use super::{HASHES, KEY_BYTES, data, keys, schemes};
-use crate::engine::rsa::{Padding, RsaKey, RsaScheme};
+use crate::engine::rsa::session::verification;
+use crate::engine::rsa::{RsaKey, RsaScheme};
 
 const MESSAGES: [&[u8]; 3] = [b"", b"known answer", &[0x5a; 1000]];
 
-fn of_aws_lc(scheme: RsaScheme) -> (&'static RsaSignatureEncoding, &'static RsaParameters) {
-    match scheme.padding() {
-        Padding::Signature(encoding, parameters) => (encoding, parameters),
+fn encoding(scheme: RsaScheme) -> &'static RsaSignatureEncoding {
+    match scheme {
+        RsaScheme::Pkcs1Sha256 => &signature::RSA_PKCS1_SHA256,
+        RsaScheme::Pkcs1Sha384 => &signature::RSA_PKCS1_SHA384,
+        RsaScheme::Pkcs1Sha512 => &signature::RSA_PKCS1_SHA512,
+        RsaScheme::PssSha256 => &signature::RSA_PSS_SHA256,
+        RsaScheme::PssSha384 => &signature::RSA_PSS_SHA384,
+        RsaScheme::PssSha512 => &signature::RSA_PSS_SHA512,
         _ => unreachable!("a signature scheme"),
     }
 }
 
 fn verifies(scheme: RsaScheme, key: &RsaKey, message: &[u8], signature: &[u8]) -> bool {
     let spki = key.spki().unwrap();
-    UnparsedPublicKey::new(of_aws_lc(scheme).1, spki.as_ref()).verify(message, signature).is_ok()
+    UnparsedPublicKey::new(verification(scheme, false).unwrap(), &spki[..]).verify(message, signature).is_ok()
 }
 
 fn signed_by_aws_lc(scheme: RsaScheme, key: &RsaKey, message: &[u8]) -> Vec<u8> {
-    let pair = KeyPair::from_pkcs8(key.pkcs8("sign").unwrap().as_ref()).unwrap();
+    let pair = KeyPair::from_pkcs8(key.pkcs8("sign").unwrap().as_bytes()).unwrap();
     let mut signature = vec![0; key.bits() / 8];
-    pair.sign(of_aws_lc(scheme).0, &SystemRandom::new(), message, &mut signature).unwrap();
+    pair.sign(encoding(scheme), &SystemRandom::new(), message, &mut signature).unwrap();
     signature
 }
 
