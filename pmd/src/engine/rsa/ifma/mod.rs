@@ -74,6 +74,7 @@ impl IfmaKey {
     }
 
     /// Bits of the modulus.
+    #[cfg(test)]
     pub(super) fn bits(&self) -> usize {
         self.bits
     }
