@@ -57,8 +57,14 @@ pub enum RsaScheme {
     ///
     /// Decryption never says that a message was badly padded, because who learns that about messages of his choice can
     /// decrypt any message (Bleichenbacher 1998): the result is then a message of random length and content, the same
-    /// every time ("implicit rejection", draft-irtf-cfrg-rsa-guidance). The destination must have room for the
-    /// longest message, key size − 11 bytes.
+    /// every time ("implicit rejection", draft-irtf-cfrg-rsa-guidance). An input that is not as long as the modulus, or
+    /// not a number below it, is [`Status::BadInput`](crate::device::Status): everybody can see that.
+    ///
+    /// The length of the message is a secret too. So the destination must have room for the longest, key size − 11
+    /// bytes, or the request ends as [`Status::NoSpace`](crate::device::Status) before anything is decrypted; and so
+    /// many bytes are written whatever the message: its own, then zeros. What is
+    /// [`produced`](crate::device::Completion::produced) tells how many are its own, and whoever acts on it must not
+    /// let an attacker see how.
     Pkcs1,
 }
 
@@ -97,7 +103,8 @@ impl RsaScheme {
     /// Whether `op` can use it.
     #[must_use]
     pub fn is_for(self, op: RsaOp) -> bool {
-        matches!(self.padding(), Padding::Pkcs1Signature | Padding::Pss) == matches!(op, RsaOp::Sign | RsaOp::Verify)
+        matches!(self.padding(), Padding::Pkcs1Signature | Padding::Pss)
+            == matches!(op, RsaOp::Sign | RsaOp::Verify)
     }
 
     /// Its hash; PKCS#1 encryption has none.
