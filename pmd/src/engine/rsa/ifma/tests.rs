@@ -1,20 +1,31 @@
+//! Passes against OpenSSL, aws-lc and plain big integers.
+//!
+//! What the tests do in a second or two, [`private`] does a hundred thousand times for each size of key on demand:
+//!
+//! ```text
+//! cargo test --release -p warpdrive-pmd --lib -- --ignored --nocapture hundred_thousand
+//! ```
+//!
+//! `WARPDRIVE_RSA_OPERATIONS` sets another number.
+
 use super::super::RsaKey;
 use super::super::library::LibraryKey;
 use super::*;
 
-/// Keys of every size: 1024, 2048, 3072, 4096 bits, two of each.
-fn keys() -> Vec<(RsaKey, IfmaKey, LibraryKey)> {
-    let mut keys = vec![RsaKey::from_pem(include_str!("../../../../tests/data/rsa/rsa1024.pem"), "1024").unwrap()];
-    for bits in [2048, 2048, 3072, 3072, 4096, 4096] {
-        keys.push(RsaKey::generate(bits).unwrap());
+mod arithmetic;
+mod faults;
+mod kernels;
+mod keys;
+mod openssl;
+mod private;
+
+/// An instance, or nothing and a word about it where the cpu cannot.
+fn engine() -> Option<Ifma> {
+    let engine = Ifma::new(&RsaOptions::default());
+    if engine.is_none() {
+        println!("skipped: this cpu has no AVX-512 IFMA");
     }
-    keys.into_iter()
-        .map(|key| {
-            let parts = key.parts("test").unwrap();
-            let (ifma, library) = (IfmaKey::new(parts).unwrap().unwrap(), LibraryKey::new(parts).unwrap());
-            (key, ifma, library)
-        })
-        .collect()
+    engine
 }
 
 /// A small generator (splitmix64): the same numbers in every run.
@@ -28,114 +39,25 @@ impl Numbers {
         z ^ z >> 31
     }
 
-    fn below(&mut self, n: &[u8]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = n.iter().map(|_| self.next() as u8).collect();
-        bytes[0] %= n[0];
-        bytes
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn choose<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
     }
 }
 
-#[test]
-fn equals_the_library() {
-    let Some(mut engine) = Ifma::new(&RsaOptions::default()) else {
-        println!("skipped: this cpu has no AVX-512 IFMA");
-        return;
-    };
-    let keys = keys();
-    let mut numbers = Numbers(1);
-    for karatsuba in [false, true] {
-        engine.karatsuba = [karatsuba; 4];
-        for bits in [1024, 2048, 3072, 4096] {
-            let keys: Vec<_> = keys.iter().filter(|(_, k, _)| k.bits() == bits).collect();
-            for count in 1..=8 {
-                let inputs: Vec<_> = (0..count)
-                    .map(|_| {
-                        let key = &keys[numbers.next() as usize % keys.len()];
-                        (key, numbers.below(key.0.modulus()))
-                    })
-                    .collect();
-                let mut outputs = vec![vec![0; bits / 8]; count];
-                let mut operations: Vec<_> = inputs
-                    .iter()
-                    .zip(&mut outputs)
-                    .map(|((key, input), output)| Operation { key: &key.1, input, output, done: false })
-                    .collect();
-                engine.private(&mut operations, None);
-                assert!(operations.iter().all(|o| o.done), "{bits} bits, {count} operations, {karatsuba}");
-                for ((key, input), output) in inputs.iter().zip(&outputs) {
-                    let mut expected = vec![0; bits / 8];
-                    key.2.private(input, &mut expected).unwrap();
-                    assert_eq!(*output, expected, "{bits} bits, {count} operations, {karatsuba}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let mut engine = Ifma::new(&RsaOptions::default()).unwrap();
-    core_affinity::set_for_current(core_affinity::CoreId { id: 0 });
-    let keys = keys();
-    for bits in [2048, 3072, 4096] {
-        let key = keys.iter().find(|(_, k, _)| k.bits() == bits).unwrap();
-        let input = Numbers(3).below(key.0.modulus());
-        let mut outputs = vec![vec![0; bits / 8]; 8];
-        let mut run = |count: usize, karatsuba: bool| {
-            engine.karatsuba = [karatsuba; 4];
-            let mut best = f64::MAX;
-            for _ in 0..100 {
-                let mut operations: Vec<_> = outputs[..count]
-                    .iter_mut()
-                    .map(|output| Operation { key: &key.1, input: &input, output, done: false })
-                    .collect();
-                let t = std::time::Instant::now();
-                engine.private(&mut operations, None);
-                best = best.min(t.elapsed().as_secs_f64());
-                assert!(operations.iter().all(|o| o.done));
-            }
-            best
-        };
-        for karatsuba in [false, true] {
-            let (full, half) = (run(8, karatsuba), run(4, karatsuba));
-            println!(
-                "{bits} karatsuba {karatsuba}: full {:.1} us = {:.0}/s, half {:.1} us = {:.0}/s",
-                full * 1e6,
-                8.0 / full,
-                half * 1e6,
-                4.0 / half
-            );
-        }
-        let mut out = vec![0; bits / 8];
-        let mut best = f64::MAX;
-        for _ in 0..50 {
-            let t = std::time::Instant::now();
-            key.2.private(&input, &mut out).unwrap();
-            best = best.min(t.elapsed().as_secs_f64());
-        }
-        println!("{bits} library: {:.1} us = {:.0}/s", best * 1e6, 1.0 / best);
-    }
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn loop_full() {
-    let mut engine = Ifma::new(&RsaOptions::default()).unwrap();
-    core_affinity::set_for_current(core_affinity::CoreId { id: 0 });
-    let key = RsaKey::generate(2048).unwrap();
-    let ifma = IfmaKey::new(key.parts("test").unwrap()).unwrap().unwrap();
-    let input = Numbers(3).below(key.modulus());
-    let mut outputs = vec![vec![0; 256]; 8];
-    let mut best = f64::MAX;
-    for _ in 0..6000 {
-        let mut operations: Vec<_> = outputs
-            .iter_mut()
-            .map(|output| Operation { key: &ifma, input: &input, output, done: false })
-            .collect();
-        let t = std::time::Instant::now();
-        engine.private(&mut operations, None);
-        best = best.min(t.elapsed().as_secs_f64());
-    }
-    println!("full {:.1} us = {:.0}/s", best * 1e6, 8.0 / best);
+/// One pass with a kind of kernel: what came out, where the result passed its check.
+fn pass(engine: &mut Ifma, karatsuba: bool, of: &[(&keys::Key, &[u8])]) -> Vec<Option<Vec<u8>>> {
+    engine.karatsuba = [karatsuba; 4];
+    let mut outputs: Vec<_> = of.iter().map(|(_, input)| vec![0xee; input.len()]).collect();
+    let mut operations: Vec<_> = of
+        .iter()
+        .zip(&mut outputs)
+        .map(|((key, input), output)| Operation { key: &key.ifma, input, output, done: false })
+        .collect();
+    engine.private(&mut operations, None);
+    let done: Vec<_> = operations.iter().map(|o| o.done).collect();
+    outputs.into_iter().zip(done).map(|(output, done)| done.then_some(output)).collect()
 }

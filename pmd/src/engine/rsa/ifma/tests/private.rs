@@ -1,0 +1,210 @@
+//! Whole private operations against OpenSSL: random inputs, and those where carries and remainders are extreme.
+
+use std::time::Instant;
+
+use num_bigint::BigUint;
+
+use super::keys::{Key, SIZES, keys};
+use super::*;
+
+/// Operations of each size that are compared in every run of the tests.
+const FEW: usize = 72;
+/// And on demand.
+const MANY: usize = 100_000;
+
+/// What OpenSSL makes of it; what aws-lc does where there is no OpenSSL.
+fn reference(key: &Key, input: &[u8]) -> Vec<u8> {
+    match &key.openssl {
+        Some(openssl) => openssl.private(input).expect("an input below the modulus"),
+        None => key.by_library(input),
+    }
+}
+
+/// Random bytes, or long runs of zeros and of ones, below the modulus.
+fn random_input(numbers: &mut Numbers, key: &Key) -> Vec<u8> {
+    let n = key.key.modulus();
+    let runs = numbers.next() % 8 == 0;
+    let mut run = (0, 0);
+    let mut input: Vec<u8> = n
+        .iter()
+        .map(|_| {
+            if !runs {
+                return numbers.next() as u8;
+            }
+            if run.1 == 0 {
+                run = (*numbers.choose(&[0, 0xff, 0x80, 0x0f]), 1 + numbers.below(40));
+            }
+            run.1 -= 1;
+            run.0
+        })
+        .collect();
+    if *input >= *n {
+        // Every modulus has the highest bit.
+        input[0] &= 0x7f;
+    }
+    input
+}
+
+/// Does passes of every fill, of keys mixed anyhow, until `operations` are compared.
+fn compare(keys: &[&Key], operations: usize, seed: u64) {
+    let Some(mut engine) = engine() else { return };
+    let bits = keys[0].ifma.bits();
+    let (mut numbers, start) = (Numbers(seed), Instant::now());
+    let (mut compared, mut passes) = (0, [[0usize; FULL + 1]; 2]);
+    for turn in 0.. {
+        let (fill, karatsuba) = (1 + turn / 2 % FULL, turn % 2 == 1);
+        if compared >= operations && turn % (2 * FULL) == 0 {
+            break;
+        }
+        // Now and then all of one key, which is another way through a pass.
+        let one = (numbers.next() % 4 == 0).then(|| *numbers.choose(keys));
+        let of: Vec<_> = (0..fill)
+            .map(|_| {
+                let key = one.unwrap_or_else(|| *numbers.choose(keys));
+                (key, random_input(&mut numbers, key))
+            })
+            .collect();
+        let of: Vec<_> = of.iter().map(|(key, input)| (*key, &input[..])).collect();
+        let outputs = pass(&mut engine, karatsuba, &of);
+        for (lane, ((key, input), output)) in of.iter().zip(outputs).enumerate() {
+            let expected = Some(reference(key, input));
+            assert!(output == expected, "{bits} bits, lane {lane} of {fill}, {karatsuba}: {input:02x?}");
+        }
+        passes[usize::from(karatsuba)][fill] += 1;
+        compared += fill;
+    }
+    let (seconds, reference) =
+        (start.elapsed().as_secs_f64(), if openssl::get().is_some() { "OpenSSL" } else { "aws-lc" });
+    println!(
+        "{bits} bits: {compared} operations gave what {reference} gives, in {seconds:.1} s; passes {passes:?}"
+    );
+    assert!(compared >= operations && passes.iter().all(|kind| kind[1..].iter().all(|n| *n > 0)));
+}
+
+#[test]
+fn any_keys_side_by_side_give_what_openssl_gives() {
+    for bits in SIZES {
+        compare(&keys(bits).iter().collect::<Vec<_>>(), FEW, bits as u64);
+    }
+}
+
+/// How many operations of each size the tests on demand do.
+fn many() -> usize {
+    std::env::var("WARPDRIVE_RSA_OPERATIONS").map_or(MANY, |n| n.parse().expect("a number of operations"))
+}
+
+fn compare_many(bits: usize) {
+    let mut new = vec![];
+    if bits >= 2048 {
+        new = (0..3).map(|_| Key::new(RsaKey::generate(bits).unwrap())).collect();
+    }
+    // Other inputs every time.
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed).unwrap();
+    let seed = u64::from_le_bytes(seed);
+    println!("{bits} bits: seed {seed}");
+    compare(&keys(bits).iter().chain(&new).collect::<Vec<_>>(), many(), seed);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn hundred_thousand_of_1024_bits() {
+    compare_many(1024);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn hundred_thousand_of_2048_bits() {
+    compare_many(2048);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn hundred_thousand_of_3072_bits() {
+    compare_many(3072);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn hundred_thousand_of_4096_bits() {
+    compare_many(4096);
+}
+
+/// Inputs where something is extreme: the ends of the range, multiples of one prime, digits of all ones or zeros. Of the
+/// lengths of these, every key has a part.
+fn edges(which: usize, key: &Key) -> Vec<Vec<u8>> {
+    let [n, p, q] = [key.number(|k| &k.n), key.number(|k| &k.p), key.number(|k| &k.q)];
+    let (zero, one) = (BigUint::from(0u8), BigUint::from(1u8));
+    let bits = key.ifma.bits();
+    let mut edges = vec![zero, one.clone(), 2u8 * &one, 3u8 * &one];
+    edges.extend([1u8, 2, 3].map(|k| &n - k));
+    // One half is zero, or one, or minus one.
+    for prime in [&p, &q] {
+        let other = &n / prime;
+        let half = &other >> 1;
+        edges.extend([prime.clone(), prime * 2u8, prime * half, &n - prime, prime - 1u8, prime + 1u8]);
+        edges.extend([&n - prime - 1u8, &n - prime + 1u8]);
+    }
+    edges.extend([if p > q { &p - &q } else { &q - &p }, &n >> 1, (&n >> 1) + 1u8]);
+    // Leading zeros, and digits that are all ones or all zeros.
+    let power = |bits: usize| BigUint::from(1u8) << bits;
+    for k in 1..=bits / DIGIT_BITS {
+        if k % 3 == which % 3 {
+            edges.push(power(DIGIT_BITS * k) - 1u8);
+        }
+        if k % block::DIGITS <= 1 || DIGIT_BITS * (k + 1) > bits {
+            edges.extend([power(DIGIT_BITS * k), power(DIGIT_BITS * k) + 1u8]);
+        }
+        // The highest digits are those of n.
+        let low = power(DIGIT_BITS * k);
+        if k % block::DIGITS == 0 {
+            edges.extend([&n - (&n % &low), &n - (&n % &low) - 1u8]);
+        }
+    }
+    edges.extend([power(bits - 1) - 1u8, power(bits - 1)]);
+    // Every other digit, in both ways.
+    let alternating = |first: usize| {
+        (first..bits / DIGIT_BITS).step_by(2).map(|k| (power(DIGIT_BITS) - 1u8) << (DIGIT_BITS * k)).sum()
+    };
+    edges.extend([alternating(0), alternating(1)]);
+    edges.iter().map(|edge| key.input(edge).expect("below the modulus")).collect()
+}
+
+#[test]
+fn the_ends_of_the_range_multiples_of_a_prime_and_extreme_digits_are_right() {
+    let Some(mut engine) = engine() else { return };
+    for bits in SIZES {
+        let mut of: Vec<_> = keys(bits)
+            .iter()
+            .enumerate()
+            .flat_map(|(which, key)| edges(which, key).into_iter().map(move |input| (key, input)))
+            .collect();
+        assert!(of.len() > 6 * 35);
+        // Keys mixed, and with them exponents of different lengths.
+        let mut numbers = Numbers(bits as u64);
+        for i in (1..of.len()).rev() {
+            of.swap(i, numbers.below(i + 1));
+        }
+        for of in of.chunks(FULL) {
+            let of: Vec<_> = of.iter().map(|(key, input)| (*key, &input[..])).collect();
+            let plain = pass(&mut engine, false, &of);
+            assert_eq!(plain, pass(&mut engine, true, &of), "{bits} bits");
+            for ((key, input), output) in of.iter().zip(plain) {
+                assert!(output == Some(reference(key, input)), "{bits} bits: {input:02x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_that_is_not_below_the_modulus_is_not_done() {
+    let Some(mut engine) = engine() else { return };
+    for bits in SIZES {
+        for key in keys(bits) {
+            let (n, good) = (key.key.modulus(), vec![0x42; bits / 8]);
+            let above = [0xff].repeat(bits / 8);
+            let done = pass(&mut engine, bits == 2048, &[(key, n), (key, &good), (key, &above)]);
+            assert_eq!(done, [None, Some(reference(key, &good)), None]);
+        }
+    }
+}
