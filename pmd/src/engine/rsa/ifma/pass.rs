@@ -93,7 +93,13 @@ pub(super) fn full<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
         let [xp, xq] = &mut arena.x;
         let [tp, tq] = &mut arena.tables;
         let mut chains = [chain(p.modulus, xp, sp, n), chain(q.modulus, xq, sq, n)];
-        raise::<K, 2>(&mut chains, [&p, &q], &mut [tp, tq], &arena.raised);
+        let (halves, tables) = ([&p, &q], &mut [tp, tq]);
+        match n {
+            1 => raise::<K, 2, 1>(&mut chains, halves, tables, &arena.raised),
+            2 => raise::<K, 2, 2>(&mut chains, halves, tables, &arena.raised),
+            3 => raise::<K, 2, 3>(&mut chains, halves, tables, &arena.raised),
+            _ => raise::<K, 2, 4>(&mut chains, halves, tables, &arena.raised),
+        }
         to_digits(&mut arena.a, chains[0].x);
         let [_, chain] = chains;
         from_montgomery::<K>(&mut arena.b, chain);
@@ -109,7 +115,13 @@ pub(super) fn half<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
     blind::<K>(arena, keys);
     {
         let mut chains = [chain(both.modulus, &mut arena.x[0], &mut arena.scratch[0], n)];
-        raise::<K, 1>(&mut chains, [&both], &mut [&mut arena.tables[0]], &arena.raised);
+        let tables = &mut [&mut arena.tables[0]];
+        match n {
+            1 => raise::<K, 1, 1>(&mut chains, [&both], tables, &arena.raised),
+            2 => raise::<K, 1, 2>(&mut chains, [&both], tables, &arena.raised),
+            3 => raise::<K, 1, 3>(&mut chains, [&both], tables, &arena.raised),
+            _ => raise::<K, 1, 4>(&mut chains, [&both], tables, &arena.raised),
+        }
         to_digits(&mut arena.a, chains[0].x);
         let [chain] = chains;
         from_montgomery::<K>(&mut arena.b, chain);
@@ -126,19 +138,19 @@ fn chain<'a>(modulus: Modulus<'a>, x: &'a mut [Block], scratch: &'a mut Scratch,
 
 /// x ← input ^ exponent, in Montgomery form.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn raise<const K: bool, const S: usize>(
+fn raise<const K: bool, const S: usize, const N: usize>(
     chains: &mut [Chain<'_>; S],
     halves: [&Half<'_>; S],
     tables: &mut [&mut Table; S],
     input: &[V],
 ) {
     // c / R, then times R³ / R: c · R.
-    reduce_value::<K, S>(chains, |_, columns| {
+    reduce_value::<K, S, N>(chains, |_, columns| {
         let len = columns.len();
         columns.copy_from_slice(&input[..len]);
     });
-    multiply::<K, S>(chains, halves.map(|h| h.r3));
-    exponentiate::<K, S>(chains, halves, tables);
+    multiply::<K, S, N>(chains, halves.map(|h| h.r3));
+    exponentiate::<K, S, N>(chains, halves, tables);
 }
 
 /// The value of a chain out of Montgomery form, below its modulus.
@@ -147,7 +159,7 @@ fn from_montgomery<const K: bool>(to: &mut [V], chain: Chain<'_>) {
     let n = chain.x.len();
     to_digits(to, chain.x);
     let mut chains = [chain];
-    reduce_value::<K, 1>(&mut chains, |_, columns| columns[..n * DIGITS].copy_from_slice(&to[..n * DIGITS]));
+    reduce_value::<K, 1, 0>(&mut chains, |_, columns| columns[..n * DIGITS].copy_from_slice(&to[..n * DIGITS]));
     to_digits(to, chains[0].x);
     canonical(&mut to[..n * DIGITS], chains[0].modulus.m);
 }
@@ -162,14 +174,14 @@ fn finish<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, p: &Half<'_>) -> u8
     let x = &mut arena.x[0];
     to_blocks::<K>(&mut x[..n], &arena.b);
     let mut chains = [chain(p.modulus, x, &mut arena.scratch[0], n)];
-    multiply::<K, 1>(&mut chains, [p.r2]);
+    multiply::<K, 1, 0>(&mut chains, [p.r2]);
     to_digits(&mut arena.output, chains[0].x);
     canonical(&mut arena.output[..digits], p.modulus.m);
     canonical(&mut arena.a[..digits], p.modulus.m);
     subtract_modulo(&mut arena.a[..digits], &arena.output[..digits], p.modulus.m);
     // h = (xp − xq) · q⁻¹ mod p.
     to_blocks::<K>(chains[0].x, &arena.a);
-    multiply::<K, 1>(&mut chains, [whole.qinv]);
+    multiply::<K, 1, 0>(&mut chains, [whole.qinv]);
     to_digits(&mut arena.a, chains[0].x);
     canonical(&mut arena.a[..digits], p.modulus.m);
     // s = xq + q · h.
@@ -219,7 +231,7 @@ fn unblind<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) {
         let [x, ..] = whole;
         to_blocks::<K>(&mut x[..n], factor);
         let mut chains = [chain(modulus, x, &mut scratch[0], n)];
-        square::<K, 1>(&mut chains);
+        square::<K, 1, 0>(&mut chains);
         to_digits(factor, chains[0].x);
     }
 }
@@ -238,7 +250,7 @@ fn times_factor<const K: bool>(
     to_blocks::<K>(&mut x[..n], value);
     to_blocks::<K>(&mut y[..n], factor);
     let mut chains = [chain(keys.layout.product(keys.lanes).modulus, x, scratch, n)];
-    multiply::<K, 1>(&mut chains, [&y[..n]]);
+    multiply::<K, 1, 0>(&mut chains, [&y[..n]]);
     to_digits(value, chains[0].x);
 }
 
@@ -251,13 +263,13 @@ pub(super) fn raise_factors<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, p
     for factor in factors {
         to_blocks::<K>(&mut x[..n], factor);
         let mut chains = [chain(whole.modulus, x, &mut scratch[0], n)];
-        multiply::<K, 1>(&mut chains, [whole.r2]);
+        multiply::<K, 1, 0>(&mut chains, [whole.r2]);
         base[..n].copy_from_slice(chains[0].x);
         // From the highest bit, which is taken for one.
         for bit in (0..63).rev() {
-            square::<K, 1>(&mut chains);
+            square::<K, 1, 0>(&mut chains);
             saved[..n].copy_from_slice(chains[0].x);
-            multiply::<K, 1>(&mut chains, [&base[..n]]);
+            multiply::<K, 1, 0>(&mut chains, [&base[..n]]);
             let one = (power >> bit & 1) as u8;
             choose(chains[0].x, &saved[..n], one.wrapping_sub(1));
         }
@@ -274,27 +286,27 @@ fn check<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
     to_blocks::<K>(&mut result[..n], &arena.output);
     x[..n].copy_from_slice(&result[..n]);
     let mut chains = [chain(whole.modulus, x, &mut arena.scratch[0], n)];
-    multiply::<K, 1>(&mut chains, [whole.r2]);
+    multiply::<K, 1, 0>(&mut chains, [whole.r2]);
     base[..n].copy_from_slice(chains[0].x);
     let top = |e: u64| 63 - e.max(1).leading_zeros();
     let lanes_where = |f: &dyn Fn(u64) -> bool| (0..LANES).fold(0, |m, l| m | u8::from(f(keys.e[l])) << l);
     let highest = keys.e.iter().map(|&e| top(e)).max().unwrap_or(0);
     for bit in (1..=highest).rev() {
         if bit < highest {
-            square::<K, 1>(&mut chains);
+            square::<K, 1, 0>(&mut chains);
         }
         let begins = lanes_where(&|e| top(e) == bit);
         let multiplies = lanes_where(&|e| top(e) > bit && e >> bit & 1 == 1);
         if multiplies != 0 {
             saved[..n].copy_from_slice(chains[0].x);
-            multiply::<K, 1>(&mut chains, [&base[..n]]);
+            multiply::<K, 1, 0>(&mut chains, [&base[..n]]);
             choose(chains[0].x, &saved[..n], !multiplies);
         }
         choose(chains[0].x, &base[..n], begins);
     }
     // The last bit of every exponent is one. Times the plain result: out of Montgomery form.
-    square::<K, 1>(&mut chains);
-    multiply::<K, 1>(&mut chains, [&result[..n]]);
+    square::<K, 1, 0>(&mut chains);
+    multiply::<K, 1, 0>(&mut chains, [&result[..n]]);
     let columns = &mut arena.columns[..n * DIGITS];
     to_digits(columns, chains[0].x);
     canonical(columns, whole.modulus.m);
