@@ -18,14 +18,61 @@ mod kernels;
 mod keys;
 mod openssl;
 mod private;
+mod speed;
 
-/// An instance, or nothing and a word about it where the cpu cannot.
-fn engine() -> Option<Ifma> {
-    let engine = Ifma::new(&RsaOptions::default());
-    if engine.is_none() {
-        println!("skipped: this cpu has no AVX-512 IFMA");
+/// A way of doing a pass.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    karatsuba: bool,
+    blinding: bool,
+}
+
+impl Way {
+    const ALL: [Self; 4] = [
+        Self { karatsuba: false, blinding: false },
+        Self { karatsuba: true, blinding: false },
+        Self { karatsuba: false, blinding: true },
+        Self { karatsuba: true, blinding: true },
+    ];
+}
+
+/// An instance that does passes in any way.
+struct Bench {
+    engine: Ifma,
+    random: Random,
+}
+
+impl Bench {
+    /// Nothing, and a word about it, where the cpu cannot.
+    fn new() -> Option<Self> {
+        let engine = Ifma::new(&RsaOptions::default());
+        if engine.is_none() {
+            println!("skipped: this cpu has no AVX-512 IFMA");
+        }
+        Some(Self { engine: engine?, random: Random::from_seed([7; 32]) })
     }
-    engine
+
+    /// One pass: what came out, where the result passed its check.
+    fn pass(&mut self, way: Way, of: &[(&keys::Key, &[u8])]) -> Vec<Option<Vec<u8>>> {
+        self.engine.karatsuba = [way.karatsuba; 4];
+        self.engine.blinding = way.blinding;
+        let mut outputs: Vec<_> = of.iter().map(|(_, input)| vec![0xee; input.len()]).collect();
+        let mut operations: Vec<_> = of
+            .iter()
+            .zip(&mut outputs)
+            .map(|((key, input), output)| Operation { key: &key.ifma, input, output, done: false })
+            .collect();
+        self.engine.private(&mut operations, Some(&mut self.random));
+        let done: Vec<_> = operations.iter().map(|o| o.done).collect();
+        outputs
+            .into_iter()
+            .zip(done)
+            .map(|(output, done)| {
+                assert!(done || output.iter().all(|&b| b == 0xee), "what is not right is not written");
+                done.then_some(output)
+            })
+            .collect()
+    }
 }
 
 /// A small generator (splitmix64): the same numbers in every run.
@@ -46,18 +93,4 @@ impl Numbers {
     fn choose<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
-}
-
-/// One pass with a kind of kernel: what came out, where the result passed its check.
-fn pass(engine: &mut Ifma, karatsuba: bool, of: &[(&keys::Key, &[u8])]) -> Vec<Option<Vec<u8>>> {
-    engine.karatsuba = [karatsuba; 4];
-    let mut outputs: Vec<_> = of.iter().map(|(_, input)| vec![0xee; input.len()]).collect();
-    let mut operations: Vec<_> = of
-        .iter()
-        .zip(&mut outputs)
-        .map(|((key, input), output)| Operation { key: &key.ifma, input, output, done: false })
-        .collect();
-    engine.private(&mut operations, None);
-    let done: Vec<_> = operations.iter().map(|o| o.done).collect();
-    outputs.into_iter().zip(done).map(|(output, done)| done.then_some(output)).collect()
 }

@@ -47,13 +47,13 @@ fn random_input(numbers: &mut Numbers, key: &Key) -> Vec<u8> {
 
 /// Does passes of every fill, of keys mixed anyhow, until `operations` are compared.
 fn compare(keys: &[&Key], operations: usize, seed: u64) {
-    let Some(mut engine) = engine() else { return };
+    let Some(mut bench) = Bench::new() else { return };
     let bits = keys[0].ifma.bits();
     let (mut numbers, start) = (Numbers(seed), Instant::now());
-    let (mut compared, mut passes) = (0, [[0usize; FULL + 1]; 2]);
+    let (mut compared, mut passes) = (0, [[0usize; FULL + 1]; Way::ALL.len()]);
     for turn in 0.. {
-        let (fill, karatsuba) = (1 + turn / 2 % FULL, turn % 2 == 1);
-        if compared >= operations && turn % (2 * FULL) == 0 {
+        let (fill, way) = (1 + turn / Way::ALL.len() % FULL, turn % Way::ALL.len());
+        if compared >= operations && turn % (Way::ALL.len() * FULL) == 0 {
             break;
         }
         // Now and then all of one key, which is another way through a pass.
@@ -65,12 +65,16 @@ fn compare(keys: &[&Key], operations: usize, seed: u64) {
             })
             .collect();
         let of: Vec<_> = of.iter().map(|(key, input)| (*key, &input[..])).collect();
-        let outputs = pass(&mut engine, karatsuba, &of);
+        let outputs = bench.pass(Way::ALL[way], &of);
         for (lane, ((key, input), output)) in of.iter().zip(outputs).enumerate() {
             let expected = Some(reference(key, input));
-            assert!(output == expected, "{bits} bits, lane {lane} of {fill}, {karatsuba}: {input:02x?}");
+            assert!(
+                output == expected,
+                "{bits} bits, lane {lane} of {fill}, {:?}: {input:02x?}",
+                Way::ALL[way]
+            );
         }
-        passes[usize::from(karatsuba)][fill] += 1;
+        passes[way][fill] += 1;
         compared += fill;
     }
     let (seconds, reference) =
@@ -78,7 +82,7 @@ fn compare(keys: &[&Key], operations: usize, seed: u64) {
     println!(
         "{bits} bits: {compared} operations gave what {reference} gives, in {seconds:.1} s; passes {passes:?}"
     );
-    assert!(compared >= operations && passes.iter().all(|kind| kind[1..].iter().all(|n| *n > 0)));
+    assert!(compared >= operations && passes.iter().all(|way| way[1..].iter().all(|n| *n > 0)));
 }
 
 #[test]
@@ -172,7 +176,7 @@ fn edges(which: usize, key: &Key) -> Vec<Vec<u8>> {
 
 #[test]
 fn the_ends_of_the_range_multiples_of_a_prime_and_extreme_digits_are_right() {
-    let Some(mut engine) = engine() else { return };
+    let Some(mut bench) = Bench::new() else { return };
     for bits in SIZES {
         let mut of: Vec<_> = keys(bits)
             .iter()
@@ -187,8 +191,8 @@ fn the_ends_of_the_range_multiples_of_a_prime_and_extreme_digits_are_right() {
         }
         for of in of.chunks(FULL) {
             let of: Vec<_> = of.iter().map(|(key, input)| (*key, &input[..])).collect();
-            let plain = pass(&mut engine, false, &of);
-            assert_eq!(plain, pass(&mut engine, true, &of), "{bits} bits");
+            let [plain, karatsuba] = [Way::ALL[0], Way::ALL[1]].map(|way| bench.pass(way, &of));
+            assert_eq!(plain, karatsuba, "{bits} bits");
             for ((key, input), output) in of.iter().zip(plain) {
                 assert!(output == Some(reference(key, input)), "{bits} bits: {input:02x?}");
             }
@@ -198,13 +202,23 @@ fn the_ends_of_the_range_multiples_of_a_prime_and_extreme_digits_are_right() {
 
 #[test]
 fn a_number_that_is_not_below_the_modulus_is_not_done() {
-    let Some(mut engine) = engine() else { return };
+    let Some(mut bench) = Bench::new() else { return };
     for bits in SIZES {
-        for key in keys(bits) {
-            let (n, good) = (key.key.modulus(), vec![0x42; bits / 8]);
-            let above = [0xff].repeat(bits / 8);
-            let done = pass(&mut engine, bits == 2048, &[(key, n), (key, &good), (key, &above)]);
+        for (key, way) in keys(bits).iter().zip(Way::ALL) {
+            let (n, good, above) = (key.key.modulus(), vec![0x42; bits / 8], vec![0xff; bits / 8]);
+            let done = bench.pass(way, &[(key, n), (key, &good), (key, &above)]);
             assert_eq!(done, [None, Some(reference(key, &good)), None]);
         }
     }
+}
+
+#[test]
+fn without_randomness_nothing_is_done_rather_than_without_blinding() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.engine.blinding = true;
+    let (key, mut output) = (&keys(2048)[0].ifma, [0xee; 256]);
+    let mut operations = [Operation { key, input: &[1; 256], output: &mut output, done: false }];
+    bench.engine.private(&mut operations, None);
+    assert!(!operations[0].done);
+    assert_eq!(output, [0xee; 256]);
 }
