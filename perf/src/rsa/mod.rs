@@ -6,8 +6,10 @@ use warpdrive_pmd::device::Status;
 use crate::measure::{Better, Line, on_cpu};
 use crate::peers::NoPeer;
 use crate::{Bench, BenchError, Emit, Options};
-use contenders::{Contender, Ours, Peer, Run, build, ours};
+use contenders::{Contender, Run};
 use keys::Keys;
+use ours::{Ours, ours};
+use peers::{Peer, build};
 use slices::{Slice, Slices, Speed};
 
 mod calibrate;
@@ -15,6 +17,8 @@ mod contenders;
 mod keys;
 pub mod latency;
 mod load;
+mod ours;
+mod peers;
 pub mod queue;
 mod rig;
 mod slices;
@@ -73,6 +77,9 @@ fn run(options: &Options, emit: Emit<'_>, bits: usize) -> Result<(), BenchError>
             let name = format!("{bench}{}{}", our.suffix, peer.suffix());
             let line = field.line(&name, RATE, &slices, (i, peer), Run::rate);
             emit(field.said(line, our, peer, &slices).command(options.command(&bench)));
+        }
+        if our.cost {
+            emit(field.cost(&bench, &slices, i).command(options.command(&bench)));
         }
         if let Some(part) = our.multiply_adds.and_then(|n| slices.of_peak(i, n)) {
             let none =
@@ -162,6 +169,24 @@ impl<'a> Field<'a> {
                     .note(format!("PEER MISSING: {name} is compared with nothing{other}"))
             }
         }
+    }
+
+    /// One of ours against the first of ours: what an option costs.
+    fn cost(&self, bench: &str, slices: &Slices, our: usize) -> Line {
+        let (first, other) = (&self.ours[0], &self.ours[our]);
+        let pairs = slices.pairs(our, 0, Run::rate);
+        let peer = format!("ours: {}", first.how);
+        let line = Line::compare(
+            &format!("{bench}{}-cost", other.suffix),
+            RATE,
+            &pairs.ours,
+            Ok((&peer, &pairs.theirs)),
+        );
+        let percent = line.ratio.map_or(f64::NAN, |ratio| (1.0 / ratio - 1.0) * 100.0);
+        line.note(format!("{percent:+.1} % time for an operation"))
+            .note(format!("ours: {}; {}", other.contender.name(), other.how))
+            .note(format!("{} rounds dropped: the core was disturbed", pairs.dropped))
+            .note(core(slices.best()))
     }
 
     /// What is to be known of a line.
@@ -262,6 +287,7 @@ mod tests {
             suffix: "",
             how: String::new(),
             against: &[Peer::OpenSsl, Peer::AwsLc],
+            cost: false,
             multiply_adds: None,
             contender: Box::new(Counted(&order, "ours")),
         };
