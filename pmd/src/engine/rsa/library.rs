@@ -6,6 +6,7 @@
 use std::ptr::{self, NonNull};
 
 use aws_lc_sys as sys;
+use zeroize::Zeroizing;
 
 use super::RsaError;
 use super::error::KeyFault;
@@ -186,6 +187,39 @@ impl LibraryKey {
         unsafe { sys::ERR_clear_error() };
         Err(LibraryError::Failed)
     }
+}
+
+/// A random pair (u^e, u⁻¹) mod n, each as long as n: an input times the first, raised to the private exponent, times the
+/// second is as if neither had been there.
+///
+/// # Errors
+/// When memory or randomness is lacking.
+pub(crate) fn blinding_pair(n: &[u8], e: &[u8]) -> Result<[Zeroizing<Vec<u8>>; 2], RsaError> {
+    const FAILED: RsaError = RsaError::Library { what: "make a blinding pair" };
+    sys::init();
+    let number = |bytes: &[u8]| Number::new(bytes).ok_or(FAILED);
+    let (n_number, e) = (number(n)?, number(e)?);
+    let (u, v, w, inverse, power) = (number(&[])?, number(&[])?, number(&[])?, number(&[])?, number(&[])?);
+    // SAFETY: makes a context, or none.
+    let context = NonNull::new(unsafe { sys::BN_CTX_new() }).ok_or(FAILED)?;
+    let (m, c) = (n_number.0.as_ptr(), context.as_ptr());
+    let [u, v, w, inverse, power] = [&u, &v, &w, &inverse, &power].map(|number| number.0.as_ptr());
+    let mut pair = [n, n].map(|n| Zeroizing::new(vec![0; n.len()]));
+    // The inverse of u by way of that of u v, which tells nothing about u: inversion is not constant-time.
+    // SAFETY: all numbers and the context are valid and ours, and the buffers as long as is said.
+    let done = unsafe {
+        let done = sys::BN_rand_range_ex(u, 2, m) == 1
+            && sys::BN_rand_range_ex(v, 2, m) == 1
+            && sys::BN_mod_mul(w, u, v, m, c) == 1
+            && !sys::BN_mod_inverse(w, w, m, c).is_null()
+            && sys::BN_mod_mul(inverse, w, v, m, c) == 1
+            && sys::BN_mod_exp_mont(power, u, e.0.as_ptr(), m, c, ptr::null()) == 1
+            && sys::BN_bn2bin_padded(pair[0].as_mut_ptr(), n.len(), power) == 1
+            && sys::BN_bn2bin_padded(pair[1].as_mut_ptr(), n.len(), inverse) == 1;
+        sys::BN_CTX_free(c);
+        done
+    };
+    if done { Ok(pair) } else { Err(FAILED) }
 }
 
 /// A number of aws-lc that nobody else has.

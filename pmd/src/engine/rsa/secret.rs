@@ -20,6 +20,8 @@ pub(super) unsafe trait Plain {}
 
 // SAFETY: an integer.
 unsafe impl Plain for u8 {}
+// SAFETY: an integer.
+unsafe impl Plain for u64 {}
 
 /// Makes values zeros, whatever the compiler thinks of writes that nobody reads.
 pub(super) fn wipe<T: Plain>(values: &mut [T]) {

@@ -52,10 +52,10 @@ fn time<const K: bool>(room: &mut Room, n: usize) -> Duration {
     let modulus = Modulus { m: &zeros[..n], fold: &zeros[..n], inverse: &zeros[0].digits };
     let chain = |x, scratch| Chain { modulus, x, scratch, pick: None };
     let mut chains = [chain(&mut x[..n], s), chain(&mut y[..n], t)];
-    square::<K, 2>(&mut chains);
+    square::<K, 2, 0>(&mut chains);
     let start = Instant::now();
     for _ in 0..SQUARINGS {
-        square::<K, 2>(&mut chains);
+        square::<K, 2, 0>(&mut chains);
     }
     start.elapsed()
 }

@@ -1,7 +1,8 @@
 //! x ^ d with a secret exponent: fixed windows, and a table that is read whole for every window.
 
 use core::arch::x86_64::{
-    _mm_cvtsi64_si128, _mm512_and_si512, _mm512_or_si512, _mm512_set1_epi64, _mm512_sll_epi64, _mm512_srl_epi64,
+    _mm_cvtsi64_si128, _mm512_and_si512, _mm512_or_si512, _mm512_set1_epi64, _mm512_sll_epi64,
+    _mm512_srl_epi64,
 };
 
 use super::super::secret::wipe;
@@ -79,7 +80,7 @@ impl Table {
 
 /// x ← x ^ exponent for each chain, in Montgomery form.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-pub(super) fn exponentiate<const K: bool, const S: usize>(
+pub(super) fn exponentiate<const K: bool, const S: usize, const N: usize>(
     chains: &mut [Chain<'_>; S],
     halves: [&Half<'_>; S],
     tables: &mut [&mut Table; S],
@@ -96,9 +97,9 @@ pub(super) fn exponentiate<const K: bool, const S: usize>(
             for s in 0..S {
                 tables[s].get::<K>(power / 2, chains[s].x);
             }
-            square::<K, S>(chains);
+            square::<K, S, N>(chains);
         } else {
-            multiply::<K, S>(chains, std::array::from_fn(|s| &tables[s].factor[..n]));
+            multiply::<K, S, N>(chains, std::array::from_fn(|s| &tables[s].factor[..n]));
         }
         for s in 0..S {
             tables[s].put(power, chains[s].x);
@@ -112,16 +113,16 @@ pub(super) fn exponentiate<const K: bool, const S: usize>(
     }
     while window > 0 {
         window -= 1;
-        square_and_pick::<K, S>(chains, halves, tables, window);
+        square_and_pick::<K, S, N>(chains, halves, tables, window);
         let factors = tables.each_mut().map(|table| table.picked::<K>(n));
-        multiply::<K, S>(chains, factors);
+        multiply::<K, S, N>(chains, factors);
     }
 }
 
 /// Squares for a window, and looks up the powers for it meanwhile.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn square_and_pick<const K: bool, const S: usize>(
+fn square_and_pick<const K: bool, const S: usize, const N: usize>(
     chains: &mut [Chain<'_>; S],
     halves: [&Half<'_>; S],
     tables: &mut [&mut Table; S],
@@ -140,7 +141,7 @@ fn square_and_pick<const K: bool, const S: usize>(
         }
     });
     for _ in 0..WINDOW {
-        square::<K, S>(&mut chains);
+        square::<K, S, N>(&mut chains);
     }
     for pick in chains.into_iter().filter_map(|chain| chain.pick) {
         pick.finish();

@@ -7,13 +7,18 @@
 //! instructions architectures" (2012) and "Accelerating big integer arithmetic using Intel IFMA extensions" (2016);
 //! Montgomery, "Modular multiplication without trial division" (1985).
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::montgomery::MAX_BLOCKS;
+use zeroize::Zeroize;
+
 use self::constants::{Layout, blend, blend_half, lanes_of};
 use self::pass::{Arena, Keys};
+use self::scalar::{Digits, digits_of};
 use self::simd::{DIGIT_BITS, DIGIT_MASK, LANES, V, lanes, lanes_mut};
+use super::library::blinding_pair;
 use super::padding::random::Random;
 use super::parts::PrivateParts;
 use super::secret::Secret;
@@ -42,6 +47,8 @@ pub(super) struct IfmaKey {
     bits: usize,
     e: u64,
     lanes: Secret<V>,
+    /// A pair for blinding, from which each engine makes its own.
+    pair: [Digits; 2],
 }
 
 impl IfmaKey {
@@ -68,6 +75,9 @@ impl IfmaKey {
                 bits,
                 e,
                 lanes: lanes_of(parts, layout)?,
+                pair: blinding_pair(&parts.n, &parts.e)
+                    .map_err(io::Error::other)?
+                    .map(|number| digits_of(&number, 2 * layout.blocks() * block::DIGITS)),
             })),
             _ => Ok(None),
         }
@@ -105,7 +115,13 @@ pub(super) struct Ifma {
     /// Karatsuba's kernels, for primes of 1, 2, 3 and 4 blocks.
     karatsuba: [bool; MAX_BLOCKS / 2],
     check: bool,
+    blinding: bool,
+    /// The factors of each key that was blinded here, by its id.
+    factors: HashMap<u64, Secret<u64>>,
 }
+
+/// Keys whose factors are kept. With more, all are made anew.
+const MAX_FACTORS: usize = 2 * crate::engine::MAX_SESSIONS;
 
 impl Ifma {
     /// Whether this cpu can do it.
@@ -121,7 +137,8 @@ impl Ifma {
         let largest = Layout::of_bits(4096)?;
         let arena = Secret::zeroed(1).ok()?;
         let blended = Secret::zeroed(largest.len()).ok()?;
-        Some(Self { arena, blended, karatsuba, check: options.check })
+        let (check, blinding) = (options.check, options.blinding);
+        Some(Self { arena, blended, karatsuba, check, blinding, factors: HashMap::new() })
     }
 
     /// What an instance would be.
@@ -129,7 +146,11 @@ impl Ifma {
         let karatsuba = kernels(options)?;
         let sizes = |which: bool| {
             let sizes = [1024, 2048, 3072, 4096].iter().zip(karatsuba);
-            sizes.filter(|(_, k)| *k == which).map(|(bits, _)| bits.to_string()).collect::<Vec<_>>().join(", ")
+            sizes
+                .filter(|(_, k)| *k == which)
+                .map(|(bits, _)| bits.to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let with = match (sizes(true), sizes(false)) {
             (_, plain) if plain.is_empty() => "Karatsuba kernels".to_owned(),
@@ -141,7 +162,7 @@ impl Ifma {
 
     /// Computes up to eight operations with keys of one size, in a half pass if there are no more than four. Lanes
     /// without an operation repeat the first.
-    pub(super) fn private(&mut self, operations: &mut [Operation<'_>], _random: Option<&mut Random>) {
+    pub(super) fn private(&mut self, operations: &mut [Operation<'_>], random: Option<&mut Random>) {
         let Some(first) = operations.first() else {
             return;
         };
@@ -156,6 +177,12 @@ impl Ifma {
             let lane = if half { lane % HALF } else { lane };
             if lane < count { lane } else { 0 }
         };
+        let blinding = self.blinding;
+        if blinding && let Some(random) = random {
+            for operation in &*operations {
+                self.make_factors(operation.key, random);
+            }
+        }
         let arena = &mut self.arena[0];
         let digits = bits.div_ceil(DIGIT_BITS).next_multiple_of(block::DIGITS);
         let digits = digits.max(2 * layout.blocks() * block::DIGITS);
@@ -166,6 +193,18 @@ impl Ifma {
             }
         }
         let keys: [&IfmaKey; LANES] = std::array::from_fn(|lane| operations[at(lane)].key);
+        if blinding {
+            for (lane, key) in keys.iter().enumerate() {
+                let Some(factors) = self.factors.get(&key.id) else {
+                    return; // no randomness: nothing is done
+                };
+                for (to, from) in arena.factors.iter_mut().zip(factors.chunks_exact(factors.len() / 2)) {
+                    for (to, &from) in to.iter_mut().zip(from) {
+                        lanes_mut(to)[lane] = from;
+                    }
+                }
+            }
+        }
         let e = keys.map(|k| k.e);
         let karatsuba = self.karatsuba[layout.blocks() - 1];
         let same = keys.iter().all(|k| k.id == keys[0].id);
@@ -174,7 +213,7 @@ impl Ifma {
             if half {
                 let blended = &mut self.blended[..layout.len()];
                 blend_half(blended, std::array::from_fn(|lane| &*keys[lane].lanes), layout);
-                let keys = Keys { layout, lanes: blended, e, check: self.check };
+                let keys = Keys { layout, lanes: blended, e, check: self.check, blinding };
                 if karatsuba { pass::half::<true>(arena, &keys) } else { pass::half::<false>(arena, &keys) }
             } else {
                 let lanes = if same {
@@ -184,7 +223,7 @@ impl Ifma {
                     blend(blended, keys.map(|k| &*k.lanes));
                     &*blended
                 };
-                let keys = Keys { layout, lanes, e, check: self.check };
+                let keys = Keys { layout, lanes, e, check: self.check, blinding };
                 if karatsuba { pass::full::<true>(arena, &keys) } else { pass::full::<false>(arena, &keys) }
             }
         };
@@ -194,10 +233,54 @@ impl Ifma {
                 store(operation.output, &arena.output, lane);
             }
         }
+        if blinding {
+            for (lane, key) in keys.iter().enumerate() {
+                if let Some(factors) = self.factors.get_mut(&key.id) {
+                    let half = factors.len() / 2;
+                    for (to, from) in factors.chunks_exact_mut(half).zip(&arena.factors) {
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to = lanes(from)[lane]);
+                    }
+                }
+            }
+        }
         arena.wipe(layout);
         if half || !same {
             self.blended.wipe_front(layout.len());
         }
+    }
+}
+
+impl Ifma {
+    /// Makes blinding factors for a key that has none here yet.
+    fn make_factors(&mut self, key: &IfmaKey, random: &mut Random) {
+        if self.factors.contains_key(&key.id) {
+            return;
+        }
+        if self.factors.len() >= MAX_FACTORS {
+            self.factors.clear();
+        }
+        let digits = key.pair[0].len();
+        let Ok(mut factors) = Secret::zeroed(2 * digits) else {
+            return;
+        };
+        let arena = &mut self.arena[0];
+        for (to, from) in arena.factors.iter_mut().zip(&key.pair) {
+            for (to, &digit) in to.iter_mut().zip(from.iter()) {
+                lanes_mut(to).fill(digit);
+            }
+        }
+        let mut power = [0; 8];
+        random.fill(&mut power);
+        let e = [key.e; LANES];
+        let keys = Keys { layout: key.layout, lanes: &key.lanes, e, check: true, blinding: true };
+        // SAFETY: `new` made this instance only because the cpu has the features.
+        unsafe { pass::raise_factors::<false>(arena, &keys, u64::from_ne_bytes(power)) };
+        for (to, from) in factors.chunks_exact_mut(digits).zip(&arena.factors) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = lanes(from)[0]);
+        }
+        power.zeroize();
+        arena.wipe(key.layout);
+        self.factors.insert(key.id, factors);
     }
 }
 

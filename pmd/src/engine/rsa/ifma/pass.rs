@@ -38,6 +38,10 @@ pub(super) struct Arena {
     whole: [[Block; MAX_BLOCKS]; 4],
     /// The inputs, proper digits.
     pub(super) input: [V; DIGITS_MAX],
+    /// What is raised to the exponent: the inputs, blinded or not.
+    raised: [V; DIGITS_MAX],
+    /// For blinding, in Montgomery form: r^e and 1/r modulo n. A pass replaces them by their squares.
+    pub(super) factors: [[V; DIGITS_MAX]; 2],
     /// The results, proper digits.
     pub(super) output: [V; DIGITS_MAX],
     columns: [V; DIGITS_MAX + DIGITS],
@@ -55,6 +59,8 @@ pub(super) struct Keys<'a> {
     pub(super) e: [u64; LANES],
     /// Whether results are checked.
     pub(super) check: bool,
+    /// Whether inputs are blinded, with the arena's factors.
+    pub(super) blinding: bool,
 }
 
 impl Arena {
@@ -63,13 +69,14 @@ impl Arena {
         for table in &mut self.tables {
             table.wipe(layout.blocks());
         }
-        let Self { scratch, x, tables: _, a, b, whole, input, output, columns } = self;
+        let Self { scratch, x, tables: _, a, b, whole, input, raised, factors, output, columns } = self;
         for scratch in scratch {
             scratch.wipe();
         }
         wipe(x.as_flattened_mut());
         wipe(whole.as_flattened_mut());
-        for digits in [&mut a[..], b, input, output, columns] {
+        let [factor, inverse] = factors;
+        for digits in [&mut a[..], b, input, raised, factor, inverse, output, columns] {
             wipe(digits);
         }
     }
@@ -80,12 +87,19 @@ impl Arena {
 pub(super) fn full<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
     let n = keys.layout.blocks();
     let (p, q) = (keys.layout.first(keys.lanes), keys.layout.second(keys.lanes));
+    blind::<K>(arena, keys);
     {
         let [sp, sq] = &mut arena.scratch;
         let [xp, xq] = &mut arena.x;
         let [tp, tq] = &mut arena.tables;
         let mut chains = [chain(p.modulus, xp, sp, n), chain(q.modulus, xq, sq, n)];
-        raise::<K, 2>(&mut chains, [&p, &q], &mut [tp, tq], &arena.input);
+        let (halves, tables) = ([&p, &q], &mut [tp, tq]);
+        match n {
+            1 => raise::<K, 2, 1>(&mut chains, halves, tables, &arena.raised),
+            2 => raise::<K, 2, 2>(&mut chains, halves, tables, &arena.raised),
+            3 => raise::<K, 2, 3>(&mut chains, halves, tables, &arena.raised),
+            _ => raise::<K, 2, 4>(&mut chains, halves, tables, &arena.raised),
+        }
         to_digits(&mut arena.a, chains[0].x);
         let [_, chain] = chains;
         from_montgomery::<K>(&mut arena.b, chain);
@@ -98,9 +112,16 @@ pub(super) fn full<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
 pub(super) fn half<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
     let n = keys.layout.blocks();
     let both = keys.layout.first(keys.lanes);
+    blind::<K>(arena, keys);
     {
         let mut chains = [chain(both.modulus, &mut arena.x[0], &mut arena.scratch[0], n)];
-        raise::<K, 1>(&mut chains, [&both], &mut [&mut arena.tables[0]], &arena.input);
+        let tables = &mut [&mut arena.tables[0]];
+        match n {
+            1 => raise::<K, 1, 1>(&mut chains, [&both], tables, &arena.raised),
+            2 => raise::<K, 1, 2>(&mut chains, [&both], tables, &arena.raised),
+            3 => raise::<K, 1, 3>(&mut chains, [&both], tables, &arena.raised),
+            _ => raise::<K, 1, 4>(&mut chains, [&both], tables, &arena.raised),
+        }
         to_digits(&mut arena.a, chains[0].x);
         let [chain] = chains;
         from_montgomery::<K>(&mut arena.b, chain);
@@ -117,19 +138,19 @@ fn chain<'a>(modulus: Modulus<'a>, x: &'a mut [Block], scratch: &'a mut Scratch,
 
 /// x ← input ^ exponent, in Montgomery form.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn raise<const K: bool, const S: usize>(
+fn raise<const K: bool, const S: usize, const N: usize>(
     chains: &mut [Chain<'_>; S],
     halves: [&Half<'_>; S],
     tables: &mut [&mut Table; S],
     input: &[V],
 ) {
     // c / R, then times R³ / R: c · R.
-    reduce_value::<K, S>(chains, |_, columns| {
+    reduce_value::<K, S, N>(chains, |_, columns| {
         let len = columns.len();
         columns.copy_from_slice(&input[..len]);
     });
-    multiply::<K, S>(chains, halves.map(|h| h.r3));
-    exponentiate::<K, S>(chains, halves, tables);
+    multiply::<K, S, N>(chains, halves.map(|h| h.r3));
+    exponentiate::<K, S, N>(chains, halves, tables);
 }
 
 /// The value of a chain out of Montgomery form, below its modulus.
@@ -138,7 +159,9 @@ fn from_montgomery<const K: bool>(to: &mut [V], chain: Chain<'_>) {
     let n = chain.x.len();
     to_digits(to, chain.x);
     let mut chains = [chain];
-    reduce_value::<K, 1>(&mut chains, |_, columns| columns[..n * DIGITS].copy_from_slice(&to[..n * DIGITS]));
+    reduce_value::<K, 1, 0>(&mut chains, |_, columns| {
+        columns[..n * DIGITS].copy_from_slice(&to[..n * DIGITS])
+    });
     to_digits(to, chains[0].x);
     canonical(&mut to[..n * DIGITS], chains[0].modulus.m);
 }
@@ -153,14 +176,14 @@ fn finish<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, p: &Half<'_>) -> u8
     let x = &mut arena.x[0];
     to_blocks::<K>(&mut x[..n], &arena.b);
     let mut chains = [chain(p.modulus, x, &mut arena.scratch[0], n)];
-    multiply::<K, 1>(&mut chains, [p.r2]);
+    multiply::<K, 1, 0>(&mut chains, [p.r2]);
     to_digits(&mut arena.output, chains[0].x);
     canonical(&mut arena.output[..digits], p.modulus.m);
     canonical(&mut arena.a[..digits], p.modulus.m);
     subtract_modulo(&mut arena.a[..digits], &arena.output[..digits], p.modulus.m);
     // h = (xp − xq) · q⁻¹ mod p.
     to_blocks::<K>(chains[0].x, &arena.a);
-    multiply::<K, 1>(&mut chains, [whole.qinv]);
+    multiply::<K, 1, 0>(&mut chains, [whole.qinv]);
     to_digits(&mut arena.a, chains[0].x);
     canonical(&mut arena.a[..digits], p.modulus.m);
     // s = xq + q · h.
@@ -180,7 +203,80 @@ fn finish<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, p: &Half<'_>) -> u8
         carried = carry(v);
         *s = digit(v);
     }
+    unblind::<K>(arena, keys);
     if keys.check { check::<K>(arena, keys) } else { !0 }
+}
+
+/// raised ← input · r^e mod n.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn blind<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) {
+    let digits = 2 * keys.layout.blocks() * DIGITS;
+    arena.raised[..digits].copy_from_slice(&arena.input[..digits]);
+    if keys.blinding {
+        let Arena { raised, factors, whole, scratch, .. } = arena;
+        times_factor::<K>(raised, &factors[0], whole, &mut scratch[0], keys);
+    }
+}
+
+/// output ← output / r mod n, and other factors for the next pass.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn unblind<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) {
+    if !keys.blinding {
+        return;
+    }
+    let n = 2 * keys.layout.blocks();
+    let modulus = keys.layout.product(keys.lanes).modulus;
+    let Arena { output, factors, whole, scratch, .. } = arena;
+    times_factor::<K>(output, &factors[1], whole, &mut scratch[0], keys);
+    canonical(&mut output[..n * DIGITS], modulus.m);
+    for factor in factors {
+        let [x, ..] = whole;
+        to_blocks::<K>(&mut x[..n], factor);
+        let mut chains = [chain(modulus, x, &mut scratch[0], n)];
+        square::<K, 1, 0>(&mut chains);
+        to_digits(factor, chains[0].x);
+    }
+}
+
+/// value ← value · factor mod n, the factor being in Montgomery form.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn times_factor<const K: bool>(
+    value: &mut [V],
+    factor: &[V],
+    whole: &mut [[Block; MAX_BLOCKS]; 4],
+    scratch: &mut Scratch,
+    keys: &Keys<'_>,
+) {
+    let n = 2 * keys.layout.blocks();
+    let [x, y, ..] = whole;
+    to_blocks::<K>(&mut x[..n], value);
+    to_blocks::<K>(&mut y[..n], factor);
+    let mut chains = [chain(keys.layout.product(keys.lanes).modulus, x, scratch, n)];
+    multiply::<K, 1, 0>(&mut chains, [&y[..n]]);
+    to_digits(value, chains[0].x);
+}
+
+/// A new pair of factors: those of the arena, not in Montgomery form, raised to a secret power.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+pub(super) fn raise_factors<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, power: u64) {
+    let n = 2 * keys.layout.blocks();
+    let whole = keys.layout.product(keys.lanes);
+    let Arena { factors, whole: [x, base, saved, _], scratch, .. } = arena;
+    for factor in factors {
+        to_blocks::<K>(&mut x[..n], factor);
+        let mut chains = [chain(whole.modulus, x, &mut scratch[0], n)];
+        multiply::<K, 1, 0>(&mut chains, [whole.r2]);
+        base[..n].copy_from_slice(chains[0].x);
+        // From the highest bit, which is taken for one.
+        for bit in (0..63).rev() {
+            square::<K, 1, 0>(&mut chains);
+            saved[..n].copy_from_slice(chains[0].x);
+            multiply::<K, 1, 0>(&mut chains, [&base[..n]]);
+            let one = (power >> bit & 1) as u8;
+            choose(chains[0].x, &saved[..n], one.wrapping_sub(1));
+        }
+        to_digits(factor, chains[0].x);
+    }
 }
 
 /// The lanes in which output ^ e = input mod n. Exponents are public: what is done depends on their bits.
@@ -192,27 +288,27 @@ fn check<const K: bool>(arena: &mut Arena, keys: &Keys<'_>) -> u8 {
     to_blocks::<K>(&mut result[..n], &arena.output);
     x[..n].copy_from_slice(&result[..n]);
     let mut chains = [chain(whole.modulus, x, &mut arena.scratch[0], n)];
-    multiply::<K, 1>(&mut chains, [whole.r2]);
+    multiply::<K, 1, 0>(&mut chains, [whole.r2]);
     base[..n].copy_from_slice(chains[0].x);
     let top = |e: u64| 63 - e.max(1).leading_zeros();
     let lanes_where = |f: &dyn Fn(u64) -> bool| (0..LANES).fold(0, |m, l| m | u8::from(f(keys.e[l])) << l);
     let highest = keys.e.iter().map(|&e| top(e)).max().unwrap_or(0);
     for bit in (1..=highest).rev() {
         if bit < highest {
-            square::<K, 1>(&mut chains);
+            square::<K, 1, 0>(&mut chains);
         }
         let begins = lanes_where(&|e| top(e) == bit);
         let multiplies = lanes_where(&|e| top(e) > bit && e >> bit & 1 == 1);
         if multiplies != 0 {
             saved[..n].copy_from_slice(chains[0].x);
-            multiply::<K, 1>(&mut chains, [&base[..n]]);
+            multiply::<K, 1, 0>(&mut chains, [&base[..n]]);
             choose(chains[0].x, &saved[..n], !multiplies);
         }
         choose(chains[0].x, &base[..n], begins);
     }
     // The last bit of every exponent is one. Times the plain result: out of Montgomery form.
-    square::<K, 1>(&mut chains);
-    multiply::<K, 1>(&mut chains, [&result[..n]]);
+    square::<K, 1, 0>(&mut chains);
+    multiply::<K, 1, 0>(&mut chains, [&result[..n]]);
     let columns = &mut arena.columns[..n * DIGITS];
     to_digits(columns, chains[0].x);
     canonical(columns, whole.modulus.m);

@@ -4,7 +4,8 @@ use super::*;
 
 /// Keys of every size: 1024, 2048, 3072, 4096 bits, two of each.
 fn keys() -> Vec<(RsaKey, IfmaKey, LibraryKey)> {
-    let mut keys = vec![RsaKey::from_pem(include_str!("../../../../tests/data/rsa/rsa1024.pem"), "1024").unwrap()];
+    let mut keys =
+        vec![RsaKey::from_pem(include_str!("../../../../tests/data/rsa/rsa1024.pem"), "1024").unwrap()];
     for bits in [2048, 2048, 3072, 3072, 4096, 4096] {
         keys.push(RsaKey::generate(bits).unwrap());
     }
@@ -70,6 +71,46 @@ fn equals_the_library() {
             }
         }
     }
+}
+
+#[test]
+fn blinded_results_are_the_same() {
+    let options = RsaOptions { blinding: true, ..RsaOptions::default() };
+    let Some(mut engine) = Ifma::new(&options) else {
+        println!("skipped: this cpu has no AVX-512 IFMA");
+        return;
+    };
+    let mut random = Random::from_seed([7; 32]);
+    let keys = keys();
+    let mut numbers = Numbers(9);
+    for bits in [1024, 2048, 3072] {
+        let keys: Vec<_> = keys.iter().filter(|(_, k, _)| k.bits() == bits).collect();
+        for count in [3, 8, 8] {
+            let inputs: Vec<_> = (0..count)
+                .map(|i| (keys[i % keys.len()], numbers.below(keys[i % keys.len()].0.modulus())))
+                .collect();
+            let mut outputs = vec![vec![0; bits / 8]; count];
+            let mut operations: Vec<_> = inputs
+                .iter()
+                .zip(&mut outputs)
+                .map(|((key, input), output)| Operation { key: &key.1, input, output, done: false })
+                .collect();
+            engine.private(&mut operations, Some(&mut random));
+            assert!(operations.iter().all(|o| o.done), "{bits} bits, {count} operations");
+            for ((key, input), output) in inputs.iter().zip(&outputs) {
+                let mut expected = vec![0; bits / 8];
+                key.2.private(input, &mut expected).unwrap();
+                assert_eq!(*output, expected, "{bits} bits, {count} operations");
+            }
+        }
+    }
+    // Without randomness nothing is done, rather than without blinding.
+    let fresh = RsaKey::generate(2048).unwrap();
+    let key = IfmaKey::new(fresh.parts("test").unwrap()).unwrap().unwrap();
+    let mut output = [0; 256];
+    let mut operations = [Operation { key: &key, input: &[1; 256], output: &mut output, done: false }];
+    engine.private(&mut operations, None);
+    assert!(!operations[0].done);
 }
 
 #[test]
