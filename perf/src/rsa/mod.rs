@@ -81,12 +81,8 @@ fn run(options: &Options, emit: Emit<'_>, bits: usize) -> Result<(), BenchError>
         if our.cost {
             emit(field.cost(&bench, &slices, i).command(options.command(&bench)));
         }
-        if let Some(part) = our.multiply_adds.and_then(|n| slices.of_peak(i, n)) {
-            let none =
-                NoPeer { peer: "the multiplier's peak", why: "it is what the value is a part of".into() };
-            let unit = ("of the peak", Better::Higher);
-            let line = Line::compare(&format!("{bench}{}-peak", our.suffix), unit, &[part], Err(&none));
-            emit(line.note(our.how.clone()).command(options.command(&bench)));
+        if let Some(line) = field.peak(&bench, &slices, i) {
+            emit(line.command(options.command(&bench)));
         }
     }
     Ok(())
@@ -187,6 +183,27 @@ impl<'a> Field<'a> {
             .note(format!("ours: {}; {}", other.contender.name(), other.how))
             .note(format!("{} rounds dropped: the core was disturbed", pairs.dropped))
             .note(core(slices.best()))
+    }
+
+    /// The part of the multiplier's peak that one of ours uses.
+    fn peak(&self, bench: &str, slices: &Slices, our: usize) -> Option<Line> {
+        let Ours { suffix, how, multiply_adds, .. } = &self.ours[our];
+        let counts = (*multiply_adds)?;
+        let part = slices.of_peak(our, counts.done)?;
+        let schoolbook = slices.of_peak(our, counts.schoolbook)?;
+        let none = NoPeer { peer: "the multiplier's peak", why: "it is what the value is a part of".into() };
+        let unit = ("of the peak", Better::Higher);
+        let mut line = Line::compare(&format!("{bench}{suffix}-peak"), unit, &[part], Err(&none));
+        line.rounds = slices.steady(our).count();
+        Some(
+            line.note(format!(
+                "{:.0} vpmadd52 on 512 bits for an operation, which are done; with schoolbook multiplication they \
+                 would be {:.0}, and as many in this time {schoolbook:.3} of the peak",
+                counts.done, counts.schoolbook
+            ))
+            .note(format!("ours: {}; {how}", self.ours[our].contender.name()))
+            .note(core(slices.best())),
+        )
     }
 
     /// What is to be known of a line.

@@ -25,10 +25,27 @@ pub struct Ours<'a> {
     pub against: &'static [Peer],
     /// Whether it is compared with the first of ours too: what does an option cost?
     pub cost: bool,
-    /// Multiply-adds on 512 bits that one operation takes, if it is one of those.
-    pub multiply_adds: Option<f64>,
+    /// What one operation takes, if it is one of full passes.
+    pub multiply_adds: Option<MultiplyAdds>,
     /// The contender.
     pub contender: Box<dyn Contender + 'a>,
+}
+
+/// Multiply-adds on 512 bits for one operation.
+#[derive(Clone, Copy, Debug)]
+pub struct MultiplyAdds {
+    /// What the kernels in use do.
+    pub done: f64,
+    /// What schoolbook multiplication does.
+    pub schoolbook: f64,
+}
+
+impl MultiplyAdds {
+    fn of(options: &RsaOptions, bits: usize) -> Option<Self> {
+        let plain = RsaOptions { simd: Simd::Avx512IfmaPlain, ..options.clone() };
+        let each = |options| Some(RsaEngine::multiply_adds(options, bits)? as f64 / FULL as f64);
+        Some(Self { done: each(options)?, schoolbook: each(&plain)? })
+    }
 }
 
 /// One of ours before it is made.
@@ -60,7 +77,7 @@ impl Way {
             how: format!("{}; a message of 32 bytes is hashed and padded, {check}{blinding}", self.what),
             against: self.against,
             cost: self.cost,
-            multiply_adds: None,
+            multiply_adds: MultiplyAdds::of(&self.options, keys.bits()).filter(|_| self.at_once == FULL),
             contender: engine(keys, self.keys, self.at_once, &self.options)?,
         })
     }

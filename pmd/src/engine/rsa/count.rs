@@ -5,8 +5,8 @@ use super::{RsaEngine, RsaOptions};
 
 impl RsaEngine {
     /// How many multiply-adds on 512 bits (`vpmadd52`) a full pass of eight private operations takes, with keys of
-    /// `bits` bits, whose public exponent is 65,537, and with the kernels and the check that the options say; blinding
-    /// is not counted. With [`Simd::Avx512IfmaPlain`](super::Simd) that is what schoolbook multiplication takes.
+    /// `bits` bits, whose public exponent is 65,537, and with the kernels, the check and the blinding that the options
+    /// say. With [`Simd::Avx512IfmaPlain`](super::Simd) that is what schoolbook multiplication takes.
     /// `None` where operations are not computed in passes.
     ///
     /// The quotient by what the cpu can do in a second, which is one or two in each cycle, is the least time of a pass.
