@@ -27,6 +27,7 @@ use super::{RsaOptions, Simd};
 mod block;
 mod calibrate;
 mod constants;
+mod count;
 mod exponent;
 mod montgomery;
 mod pass;
