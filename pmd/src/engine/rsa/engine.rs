@@ -77,7 +77,9 @@ impl Engine for RsaEngine {
 
     fn choose(&mut self, waiting: &Waiting<'_, PublicKeySession>) -> u64 {
         let Some(class) = self.class(waiting, 0) else {
-            return 1;
+            // Short operations go together as they come; a private one that cannot share a pass goes alone.
+            let short = (0..FULL).take_while(|i| waiting.session(*i).is_some_and(is_short)).count();
+            return waiting.oldest(short.max(1));
         };
         let (mut chosen, mut count) = (0, 0);
         for i in 0..waiting.len() {
@@ -180,7 +182,8 @@ impl RsaEngine {
     fn compute(&mut self, jobs: &mut [Job<'_, PublicKeySession>], places: &[usize], key_bytes: usize) {
         let mut done = [false; FULL];
         // A pass for one alone takes longer than aws-lc does; it is done where a person insists.
-        let alone = places.len() <= 1 && self.options.passes != Passes::Largest && self.options.simd == Simd::Auto;
+        let alone =
+            places.len() <= 1 && self.options.passes != Passes::Largest && self.options.simd == Simd::Auto;
         if let Some(ifma) = self.ifma.as_mut().filter(|_| !alone) {
             let inputs = self.inputs.chunks_exact(MAX_KEY_BYTES);
             let outputs = self.outputs.chunks_exact_mut(MAX_KEY_BYTES);
@@ -212,6 +215,14 @@ impl RsaEngine {
                 None => Err(Status::EngineFailed),
             };
         }
+    }
+}
+
+/// Whether an operation takes some ten microseconds, not hundreds.
+fn is_short(session: &PublicKeySession) -> bool {
+    match session {
+        PublicKeySession::Rsa(session) => session.private().is_none(),
+        PublicKeySession::Ec(_) => true,
     }
 }
 

@@ -10,7 +10,10 @@ mod engine;
 mod error;
 mod file;
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "vectors as arrays of lanes, and code for a cpu that has the features, see there")]
+#[allow(
+    unsafe_code,
+    reason = "vectors as arrays of lanes, and code for a cpu that has the features, see there"
+)]
 mod ifma;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "no_ifma.rs"]

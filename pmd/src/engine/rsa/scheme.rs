@@ -97,7 +97,8 @@ impl RsaScheme {
     /// Whether `op` can use it.
     #[must_use]
     pub fn is_for(self, op: RsaOp) -> bool {
-        matches!(self.padding(), Padding::Pkcs1Signature | Padding::Pss) == matches!(op, RsaOp::Sign | RsaOp::Verify)
+        matches!(self.padding(), Padding::Pkcs1Signature | Padding::Pss)
+            == matches!(op, RsaOp::Sign | RsaOp::Verify)
     }
 
     /// Its hash; PKCS#1 encryption has none.

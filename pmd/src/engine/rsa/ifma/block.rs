@@ -6,6 +6,12 @@
 //! where additions have execution ports of their own (AMD Zen 5), slower where they compete with the multiplications
 //! (Intel). For it a block carries the difference of its halves.
 
+#![allow(
+    clippy::absurd_extreme_comparisons,
+    clippy::out_of_bounds_indexing,
+    reason = "the unrolled loops have branches that a constant rules out"
+)]
+
 use core::arch::x86_64::{
     _mm512_mask_add_epi64, _mm512_mask_sub_epi64, _mm512_movepi64_mask, _mm512_set1_epi64, _mm512_srli_epi64,
 };
@@ -299,6 +305,10 @@ pub(super) fn carry_block<const KARATSUBA: bool>(
 /// The block of proper digits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-pub(super) fn block_of<const KARATSUBA: bool>(block: &mut Block, digits: &[V; DIGITS], direction: Difference) {
+pub(super) fn block_of<const KARATSUBA: bool>(
+    block: &mut Block,
+    digits: &[V; DIGITS],
+    direction: Difference,
+) {
     carry_block::<KARATSUBA>(block, digits, zero(), direction);
 }

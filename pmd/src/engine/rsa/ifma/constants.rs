@@ -88,9 +88,14 @@ impl Layout {
         let n = self.n;
         let (blocks, exponent) = lanes.split_at((5 * n + 1) * BLOCK);
         let blocks = as_blocks(blocks);
-        let modulus =
-            Modulus { m: &blocks[..n], fold: &blocks[n..2 * n], inverse: &blocks[5 * n].digits };
-        Half { modulus, r2: &blocks[2 * n..3 * n], r3: &blocks[3 * n..4 * n], one: &blocks[4 * n..5 * n], exponent }
+        let modulus = Modulus { m: &blocks[..n], fold: &blocks[n..2 * n], inverse: &blocks[5 * n].digits };
+        Half {
+            modulus,
+            r2: &blocks[2 * n..3 * n],
+            r3: &blocks[3 * n..4 * n],
+            one: &blocks[4 * n..5 * n],
+            exponent,
+        }
     }
 
     /// The half of p: after [`blend_half`] that of p and q.

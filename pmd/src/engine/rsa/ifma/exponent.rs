@@ -1,7 +1,8 @@
 //! x ^ d with a secret exponent: fixed windows, and a table that is read whole for every window.
 
 use core::arch::x86_64::{
-    _mm_cvtsi64_si128, _mm512_and_si512, _mm512_or_si512, _mm512_set1_epi64, _mm512_sll_epi64, _mm512_srl_epi64,
+    _mm_cvtsi64_si128, _mm512_and_si512, _mm512_or_si512, _mm512_set1_epi64, _mm512_sll_epi64,
+    _mm512_srl_epi64,
 };
 
 use super::super::secret::wipe;

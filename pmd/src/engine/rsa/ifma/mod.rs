@@ -146,7 +146,11 @@ impl Ifma {
         let karatsuba = kernels(options)?;
         let sizes = |which: bool| {
             let sizes = [1024, 2048, 3072, 4096].iter().zip(karatsuba);
-            sizes.filter(|(_, k)| *k == which).map(|(bits, _)| bits.to_string()).collect::<Vec<_>>().join(", ")
+            sizes
+                .filter(|(_, k)| *k == which)
+                .map(|(bits, _)| bits.to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let with = match (sizes(true), sizes(false)) {
             (_, plain) if plain.is_empty() => "Karatsuba kernels".to_owned(),
@@ -158,7 +162,7 @@ impl Ifma {
 
     /// Computes up to eight operations with keys of one size, in a half pass if there are no more than four. Lanes
     /// without an operation repeat the first.
-    pub(super) fn private(&mut self, operations: &mut [Operation<'_>], mut random: Option<&mut Random>) {
+    pub(super) fn private(&mut self, operations: &mut [Operation<'_>], random: Option<&mut Random>) {
         let Some(first) = operations.first() else {
             return;
         };
@@ -174,7 +178,7 @@ impl Ifma {
             if lane < count { lane } else { 0 }
         };
         let blinding = self.blinding;
-        if blinding && let Some(random) = random.as_deref_mut() {
+        if blinding && let Some(random) = random {
             for operation in &*operations {
                 self.make_factors(operation.key, random);
             }

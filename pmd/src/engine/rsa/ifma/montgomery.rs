@@ -12,7 +12,8 @@
 
 use super::super::secret::wipe;
 use super::block::{
-    Block, Columns, DIGITS, Difference, Held, carry_block, multiply_add, multiply_high, multiply_low, square as square_block,
+    Block, Columns, DIGITS, Difference, Held, carry_block, multiply_add, multiply_high, multiply_low,
+    square as square_block,
 };
 use super::pick::Pick;
 use super::simd::{V, add, carry, zero};
@@ -59,7 +60,7 @@ pub(super) struct Chain<'a> {
 
 /// The direction of the differences in a value's block.
 pub(super) const fn direction(block: usize) -> Difference {
-    if block % 2 == 0 { Difference::Upward } else { Difference::Downward }
+    if block.is_multiple_of(2) { Difference::Upward } else { Difference::Downward }
 }
 
 fn window(columns: &mut [V], block: usize) -> &mut Columns {
@@ -242,7 +243,14 @@ fn reduce<const K: bool, const S: usize, const N: usize>(chains: &mut [Chain<'_>
     for b in 1..n {
         for chain in chains.iter_mut() {
             let columns = window(&mut chain.scratch.columns, n + b - 1);
-            product::<K>(columns, &chain.scratch.q[0], &chain.modulus.m[b], false, Held::All, &mut chain.pick);
+            product::<K>(
+                columns,
+                &chain.scratch.q[0],
+                &chain.modulus.m[b],
+                false,
+                Held::All,
+                &mut chain.pick,
+            );
         }
     }
     for chain in chains.iter_mut() {
@@ -253,4 +261,3 @@ fn reduce<const K: bool, const S: usize, const N: usize>(chains: &mut [Chain<'_>
         }
     }
 }
-

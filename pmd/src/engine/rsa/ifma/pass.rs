@@ -159,7 +159,9 @@ fn from_montgomery<const K: bool>(to: &mut [V], chain: Chain<'_>) {
     let n = chain.x.len();
     to_digits(to, chain.x);
     let mut chains = [chain];
-    reduce_value::<K, 1, 0>(&mut chains, |_, columns| columns[..n * DIGITS].copy_from_slice(&to[..n * DIGITS]));
+    reduce_value::<K, 1, 0>(&mut chains, |_, columns| {
+        columns[..n * DIGITS].copy_from_slice(&to[..n * DIGITS])
+    });
     to_digits(to, chains[0].x);
     canonical(&mut to[..n * DIGITS], chains[0].modulus.m);
 }

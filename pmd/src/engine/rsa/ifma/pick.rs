@@ -72,7 +72,7 @@ impl Stitch for Digit<'_> {
             let low = choose(self.bits[0], entry(0), entry(1));
             let high = choose(self.bits[0], entry(2), entry(3));
             let four = choose(self.bits[1], low, high);
-            if ROW % 2 == 0 {
+            if ROW.is_multiple_of(2) {
                 self.partial[0] = four;
                 return;
             }

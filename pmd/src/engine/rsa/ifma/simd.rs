@@ -18,27 +18,72 @@ pub(super) const DIGIT_MASK: u64 = (1 << DIGIT_BITS) - 1;
 /// every index into it is a constant.
 macro_rules! each5 {
     ($i:ident => $body:block) => {{
-        { const $i: usize = 0; $body }
-        { const $i: usize = 1; $body }
-        { const $i: usize = 2; $body }
-        { const $i: usize = 3; $body }
-        { const $i: usize = 4; $body }
+        {
+            const $i: usize = 0;
+            $body
+        }
+        {
+            const $i: usize = 1;
+            $body
+        }
+        {
+            const $i: usize = 2;
+            $body
+        }
+        {
+            const $i: usize = 3;
+            $body
+        }
+        {
+            const $i: usize = 4;
+            $body
+        }
     }};
 }
 
 /// Runs a block for the constants 0 to 9.
 macro_rules! each10 {
     ($i:ident => $body:block) => {{
-        { const $i: usize = 0; $body }
-        { const $i: usize = 1; $body }
-        { const $i: usize = 2; $body }
-        { const $i: usize = 3; $body }
-        { const $i: usize = 4; $body }
-        { const $i: usize = 5; $body }
-        { const $i: usize = 6; $body }
-        { const $i: usize = 7; $body }
-        { const $i: usize = 8; $body }
-        { const $i: usize = 9; $body }
+        {
+            const $i: usize = 0;
+            $body
+        }
+        {
+            const $i: usize = 1;
+            $body
+        }
+        {
+            const $i: usize = 2;
+            $body
+        }
+        {
+            const $i: usize = 3;
+            $body
+        }
+        {
+            const $i: usize = 4;
+            $body
+        }
+        {
+            const $i: usize = 5;
+            $body
+        }
+        {
+            const $i: usize = 6;
+            $body
+        }
+        {
+            const $i: usize = 7;
+            $body
+        }
+        {
+            const $i: usize = 8;
+            $body
+        }
+        {
+            const $i: usize = 9;
+            $body
+        }
     }};
 }
 

@@ -4,7 +4,8 @@ use super::*;
 
 /// Keys of every size: 1024, 2048, 3072, 4096 bits, two of each.
 fn keys() -> Vec<(RsaKey, IfmaKey, LibraryKey)> {
-    let mut keys = vec![RsaKey::from_pem(include_str!("../../../../tests/data/rsa/rsa1024.pem"), "1024").unwrap()];
+    let mut keys =
+        vec![RsaKey::from_pem(include_str!("../../../../tests/data/rsa/rsa1024.pem"), "1024").unwrap()];
     for bits in [2048, 2048, 3072, 3072, 4096, 4096] {
         keys.push(RsaKey::generate(bits).unwrap());
     }
