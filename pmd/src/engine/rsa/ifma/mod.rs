@@ -179,9 +179,15 @@ impl Ifma {
             if lane < count { lane } else { 0 }
         };
         let blinding = self.blinding;
-        if blinding && let Some(random) = random {
-            for operation in &*operations {
-                self.make_factors(operation.key, random);
+        if blinding {
+            if self.factors.len() + FULL > MAX_FACTORS {
+                self.factors.clear();
+            }
+            if let Some(random) = random {
+                operations.iter().for_each(|operation| self.make_factors(operation.key, random));
+            }
+            if operations.iter().any(|operation| !self.factors.contains_key(&operation.key.id)) {
+                return; // no randomness, or no memory: nothing is done
             }
         }
         let arena = &mut self.arena[0];
@@ -196,9 +202,7 @@ impl Ifma {
         let keys: [&IfmaKey; LANES] = std::array::from_fn(|lane| operations[at(lane)].key);
         if blinding {
             for (lane, key) in keys.iter().enumerate() {
-                let Some(factors) = self.factors.get(&key.id) else {
-                    return; // no randomness: nothing is done
-                };
+                let Some(factors) = self.factors.get(&key.id) else { continue }; // there, see above
                 for (to, from) in arena.factors.iter_mut().zip(factors.chunks_exact(factors.len() / 2)) {
                     for (to, &from) in to.iter_mut().zip(from) {
                         lanes_mut(to)[lane] = from;
@@ -256,9 +260,6 @@ impl Ifma {
     fn make_factors(&mut self, key: &IfmaKey, random: &mut Random) {
         if self.factors.contains_key(&key.id) {
             return;
-        }
-        if self.factors.len() >= MAX_FACTORS {
-            self.factors.clear();
         }
         let digits = key.pair[0].len();
         let Ok(mut factors) = Secret::zeroed(2 * digits) else {
