@@ -1,12 +1,11 @@
 //! `rsa-queue`: what of the engine's rate is left behind a queue to another core.
 
 use warpdrive_pmd::engine::rsa::RsaOptions;
-use warpdrive_pmd::stats::DeviceStats;
 
 use super::contenders::Run;
 use super::keys::Keys;
 use super::ours::engine;
-use super::rig::{Rig, fill};
+use super::rig::{Fill, Rig};
 use super::slices::{Slice, Slices};
 use super::{FULL, RATE, ROUNDS, SECONDS, calibrate, core};
 use crate::measure::{Line, on_cpu};
@@ -32,15 +31,16 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let keys = Keys::new(2048)?;
     let key = keys.ours(1)?.remove(0);
     let mut bare = engine(&keys, 1, FULL, &RsaOptions::default())?;
-    let mut stats = (DeviceStats::default(), DeviceStats::default());
+    let mut fill = Fill::default();
     let (mut queued, mut direct) = (Vec::new(), Vec::new());
     let mut before = on_cpu(far, || Ok(calibrate::speed()))?;
     for round in 0..=options.rounds {
         options.go_on()?;
         // Made anew each time: its engine's thread must not be on the core while the other slice is.
-        let mut rig = Rig::open(&key, far, IN_FLIGHT)?;
+        let mut rig = Rig::open(&key, far, IN_FLIGHT, RsaOptions::default())?;
+        let before_it = rig.stats();
         let run = on_cpu(near, || rig.rate(options.slice))?;
-        sum(&mut stats.1, rig.stats());
+        fill.add(&Fill::between(&before_it, &rig.stats()));
         drop(rig);
         let between = on_cpu(far, || Ok(calibrate::speed()))?;
         let peer = on_cpu(far, || bare.run_for(options.slice))?;
@@ -60,15 +60,10 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         line.command(options.command(BENCH.name))
             .note(format!("target: a ratio of {TARGET} or more: {}", if met { "met" } else { "missed" }))
             .note(format!("PKCS#1 signatures, {IN_FLIGHT} in flight from cpu {near}, engine on cpu {far}; peer: requests of {FULL}"))
-            .note(format!("lanes: {}", fill(stats.0, stats.1)))
+            .note(format!("lanes: {fill}"))
             .note("seconds of cpu time of the thread that works; cpu of the sender idle in the peer's slices")
             .note(format!("{} of {} rounds dropped: the core was disturbed", pairs.dropped, options.rounds))
             .note(core(slices.best())),
     );
     Ok(())
-}
-
-fn sum(all: &mut DeviceStats, some: DeviceStats) {
-    all.requests += some.requests;
-    all.batches += some.batches;
 }
