@@ -152,14 +152,17 @@ fn measure(
 
 #[cfg(test)]
 mod tests {
+    use warpdrive_pmd::engine::rsa::RsaEngine;
+
     use super::*;
+    use crate::rsa::HALF;
 
     #[test]
     fn each_rule_puts_requests_together_in_its_own_way() {
         let cpus = warpdrive_pipeline::cores::allowed().unwrap();
         let options = Options { slice: Duration::from_millis(20), ..super::super::tests::options(1) };
         let key = RsaKey::generate(2048).unwrap();
-        // More than one at a time can do in such builds, so that requests wait.
+        // More than one at a time can do, so that requests wait.
         let load = Load {
             near: cpus[0],
             far: *cpus.last().unwrap(),
@@ -170,12 +173,17 @@ mod tests {
         };
         let rules = rules(1.0, 1.0);
         let measured = measure(&options, &key, &load, &rules).unwrap();
-        let mean_fill = |i: usize| measured[i].fill.mean();
-        assert_eq!(mean_fill(2), 1.0, "one at a time");
+        let of_sizes = |i: usize, sizes: std::ops::RangeInclusive<usize>| -> u64 {
+            sizes.map(|size| measured[i].fill.of(size)).sum()
+        };
         assert!(measured.iter().all(|m| m.means.len() == 1 && m.means[0] > 0.0));
-        if warpdrive_pmd::engine::rsa::RsaEngine::multiply_adds(&RsaOptions::default(), 2048).is_some() {
-            assert!(mean_fill(0) > 1.0, "{}", measured[0].fill);
-            assert!(mean_fill(3) > mean_fill(0), "{} {}", measured[3].fill, measured[0].fill);
+        assert!(of_sizes(2, 1..=1) > 0);
+        assert_eq!(of_sizes(2, 2..=FULL), 0, "one at a time");
+        for adaptive in [0, 3] {
+            assert_eq!(of_sizes(adaptive, HALF + 1..=FULL - 1), 0, "half passes, full ones, and no others");
+        }
+        if RsaEngine::multiply_adds(&RsaOptions::default(), 2048).is_some() {
+            assert!((0..4).all(|rule| rule == 2 || of_sizes(rule, 2..=FULL) > 0), "together");
         }
     }
 

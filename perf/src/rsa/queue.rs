@@ -23,6 +23,8 @@ pub const BENCH: Bench = Bench {
     run,
 };
 const IN_FLIGHT: usize = 64;
+/// What part of its cpu, in percent, the sender must have had to keep the queue full.
+const LEAST_SHARE: f64 = 97.0;
 /// What part of the bare rate a queue should leave.
 const TARGET: f64 = 0.95;
 
@@ -32,20 +34,22 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let key = keys.ours(1)?.remove(0);
     let mut bare = engine(&keys, 1, FULL, &RsaOptions::default())?;
     let mut fill = Fill::default();
-    let (mut queued, mut direct) = (Vec::new(), Vec::new());
+    let (mut queued, mut direct, mut starved) = (Vec::new(), Vec::new(), 0);
     let mut before = on_cpu(far, || Ok(calibrate::speed()))?;
     for round in 0..=options.rounds {
         options.go_on()?;
         // Made anew each time: its engine's thread must not be on the core while the other slice is.
         let mut rig = Rig::open(&key, far, IN_FLIGHT, RsaOptions::default())?;
         let before_it = rig.stats();
-        let run = on_cpu(near, || rig.rate(options.slice))?;
+        let (run, share) = on_cpu(near, || rig.rate(options.slice))?;
         fill.add(&Fill::between(&before_it, &rig.stats()));
         drop(rig);
         let between = on_cpu(far, || Ok(calibrate::speed()))?;
         let peer = on_cpu(far, || bare.run_for(options.slice))?;
         let after = on_cpu(far, || Ok(calibrate::speed()))?;
-        if round > 0 {
+        if round > 0 && share < LEAST_SHARE {
+            starved += 1;
+        } else if round > 0 {
             queued.push(Slice { run, speed: before.least(between) });
             direct.push(Slice { run: peer, speed: between.least(after) });
         }
@@ -62,7 +66,11 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
             .note(format!("PKCS#1 signatures, {IN_FLIGHT} in flight from cpu {near}, engine on cpu {far}; peer: requests of {FULL}"))
             .note(format!("lanes: {fill}"))
             .note("seconds of cpu time of the thread that works; cpu of the sender idle in the peer's slices")
-            .note(format!("{} of {} rounds dropped: the core was disturbed", pairs.dropped, options.rounds))
+            .note(format!(
+                "of {} rounds {} dropped because the core was disturbed, and {starved} because the sender had less \
+                 than {LEAST_SHARE} % of its cpu",
+                options.rounds, pairs.dropped
+            ))
             .note(core(slices.best())),
     );
     Ok(())

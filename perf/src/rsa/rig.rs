@@ -14,6 +14,7 @@ use warpdrive_pmd::stats::DeviceStats;
 
 use super::contenders::Run;
 use super::failed;
+use crate::measure::thread_time;
 use crate::peers::PageSize;
 use crate::{BenchError, os};
 
@@ -174,23 +175,26 @@ impl Rig {
     }
 
     /// Keeps the queue full until the engine's thread had its cpu for `length`; returns what it did in that time, from
-    /// one completion to another.
+    /// one completion to another, and what part of its own cpu the sender had, in percent: with less than all of it,
+    /// the queue was not kept full.
     ///
     /// # Errors
     /// [`BenchError`] when a request failed, or the engine's thread is gone.
-    pub fn rate(&mut self, length: Duration) -> Result<Run, BenchError> {
+    pub fn rate(&mut self, length: Duration) -> Result<(Run, f64), BenchError> {
         let warm = self.engine_time()? + WARM;
         while self.engine_time()? < warm {
             self.next_batch()?;
         }
+        let (own, wall) = (thread_time()?, Instant::now());
         let start = self.engine_time()?;
         let mut run = Run::default();
         while run.time < length {
             run.ops += self.next_batch()?;
             run.time = self.engine_time()? - start;
         }
+        let share = (thread_time()? - own).as_secs_f64() / wall.elapsed().as_secs_f64();
         self.drain(|_| ())?;
-        Ok(run)
+        Ok((run, 100.0 * share))
     }
 
     /// The cpu time of the engine's thread so far. It never sleeps, so this is also the time that it had its cpu.
@@ -223,6 +227,12 @@ impl Fill {
     pub fn mean(&self) -> f64 {
         let requests: u64 = self.0.iter().zip(0..).map(|(batches, size)| batches * size).sum();
         requests as f64 / self.0.iter().sum::<u64>().max(1) as f64
+    }
+
+    /// Batches of so many requests.
+    #[cfg(test)]
+    pub fn of(&self, requests: usize) -> u64 {
+        self.0.get(requests).copied().unwrap_or(0)
     }
 
     /// With others.
@@ -268,7 +278,8 @@ mod tests {
         rig.alone(3, |ticks| times.push(ticks)).unwrap();
         assert!(times.len() == 3 && times.iter().all(|t| *t > 0), "{times:?}");
         let before = rig.stats();
-        let run = rig.rate(Duration::from_millis(5)).unwrap();
+        let (run, share) = rig.rate(Duration::from_millis(5)).unwrap();
+        assert!((0.1..101.0).contains(&share), "{share}");
         let after = rig.stats();
         assert!(run.ops > 0 && run.time >= Duration::from_millis(5), "{run:?}");
         assert!(after.requests - before.requests >= run.ops, "{run:?}");
