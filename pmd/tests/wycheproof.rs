@@ -120,7 +120,7 @@ fn with_hash(hash: HashFunction, schemes: [RsaScheme; 3]) -> Option<(RsaScheme, 
 /// The key, or why it is not served.
 fn key(der: &[u8], key_size: usize) -> Result<RsaKey, &'static str> {
     match key_size {
-        2048 | 3072 | 4096 => Ok(RsaKey::from_der(der, "wycheproof").unwrap()),
+        1024 | 2048 | 3072 | 4096 => Ok(RsaKey::from_der(der, "wycheproof").unwrap()),
         _ => {
             assert!(RsaKey::from_der(der, "wycheproof").is_err(), "{key_size} bits");
             Err("size of the modulus")
@@ -270,9 +270,15 @@ fn pkcs1_ciphertexts_decrypt_as_they_should_and_never_say_that_padding_is_bad() 
         let set = rsa_pkcs1_decrypt::TestSet::load(name).unwrap();
         let mut count = Count::default();
         let (mut refused, mut replaced) = (0, 0);
-        for group in set.test_groups {
+        for (i, group) in set.test_groups.into_iter().enumerate() {
             let key = key(&group.pkcs8, group.key_size).unwrap();
-            let mut benches = Bench::all(RsaOp::Decrypt, RsaScheme::Pkcs1, &key);
+            // The first key has half of the vectors; each other has one, for which a second path must do.
+            let mut paths = paths();
+            if i > 0 && paths.len() > 1 {
+                paths = vec![paths.remove(0), paths.swap_remove(i % paths.len())];
+            }
+            let bench = |path| Bench::with(path, RsaOp::Decrypt, RsaScheme::Pkcs1, &key);
+            let mut benches: Vec<_> = paths.into_iter().map(bench).collect();
             let n = group.key.n.as_num_bigint();
             for test in group.tests {
                 let why = format!("{name:?} {}: {}", test.tc_id, test.comment);
@@ -310,7 +316,7 @@ fn pkcs1_ciphertexts_decrypt_as_they_should_and_never_say_that_padding_is_bad() 
 fn signatures_by_all_code_verify_and_those_of_pkcs1_are_one_and_the_same() {
     for name in rsa_pkcs1_decrypt::TestName::all() {
         let set = rsa_pkcs1_decrypt::TestSet::load(name).unwrap();
-        for group in set.test_groups {
+        for group in set.test_groups.into_iter().take(1) {
             let key = key(&group.pkcs8, group.key_size).unwrap();
             for scheme in RsaScheme::ALL.into_iter().filter(|s| s.is_for(RsaOp::Sign)) {
                 let mut verify = Bench::new(RsaOp::Verify, scheme, &key.public());
