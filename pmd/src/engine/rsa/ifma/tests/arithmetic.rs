@@ -157,7 +157,7 @@ fn step<const K: bool, const S: usize>(room: &mut Room, n: usize, step: Step, m:
     });
     let bound = if K { 80 } else { 40 } * n as u64 + 1;
     for scratch in &room.scratch[..S] {
-        let columns = scratch.columns().iter().flat_map(|column| lanes(column));
+        let columns = scratch.columns().iter().flat_map(lanes);
         let largest = columns.map(|&column| (column as i64).unsigned_abs()).max().expect("columns");
         assert!(largest < bound << DIGIT_BITS && bound << DIGIT_BITS < 1 << 63, "{largest:x}, {n} blocks");
     }
