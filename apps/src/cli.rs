@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::TypedValueParser as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use warpdrive_perf::{SAMPLES, SEED};
+use warpdrive_pmd::engine::rsa::Simd;
 
 /// A poll-mode dataplane with accelerator queues, in user space.
 #[derive(Parser)]
@@ -55,6 +56,8 @@ pub enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        simd: SimdArgs,
     },
     /// Say what this machine offers, why it matters, and the command that mends what is missing.
     Doctor {
@@ -89,6 +92,14 @@ pub struct CoreArgs {
     pub lcores: Option<String>,
 }
 
+/// Which code computes RSA.
+#[derive(Args)]
+pub struct SimdArgs {
+    /// Compute RSA with this code on every soft-rsa device.
+    #[arg(long, value_name = "NAME", value_parser = simds())]
+    pub force_simd: Option<Simd>,
+}
+
 #[derive(Args)]
 pub struct CheckArgs {
     /// The TOML file; without it the built-in demonstration.
@@ -98,6 +109,8 @@ pub struct CheckArgs {
     /// Use 4 KiB pages, whatever the configuration says.
     #[arg(long)]
     pub no_huge: bool,
+    #[command(flatten)]
+    pub simd: SimdArgs,
     /// As JSON.
     #[arg(long)]
     pub json: bool,
@@ -140,6 +153,12 @@ pub struct BenchArgs {
     /// How often rsa-timing measures.
     #[arg(long, value_name = "N", default_value_t = SAMPLES, value_parser = samples)]
     pub samples: usize,
+}
+
+/// The names of the configuration files.
+fn simds() -> impl TypedValueParser<Value = Simd> {
+    PossibleValuesParser::new(Simd::ALL.map(Simd::name))
+        .try_map(|name| Simd::ALL.into_iter().find(|simd| simd.name() == name).ok_or("not one of them"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -13,6 +13,8 @@ use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::launch::{self, LaunchError, Options};
 use warpdrive_pipeline::plan::Plan;
 use warpdrive_pipeline::running::Running;
+use warpdrive_pmd::engine::Engine as _;
+use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOptions};
 use warpdrive_pmd::port::Link;
 
 use crate::cli::{CheckArgs, RunArgs};
@@ -32,6 +34,8 @@ enum Refused {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Core(#[from] CoreError),
+    #[error("--force-simd: {0}")]
+    Simd(String),
 }
 
 impl Refused {
@@ -39,7 +43,7 @@ impl Refused {
         eprintln!("{}{self}", if matches!(self, Self::Config(_)) { "" } else { "error: " });
         match self {
             Self::Config(_) => ExitCode::from(EX_CONFIG),
-            Self::Read { .. } => ExitCode::FAILURE,
+            Self::Read { .. } | Self::Simd(_) => ExitCode::FAILURE,
             Self::Core(_) => ExitCode::from(2),
         }
     }
@@ -79,6 +83,10 @@ fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String),
     if args.no_huge {
         config.eal.pages = Pages::K4;
         config.mempools.iter_mut().for_each(|m| m.value.pages = None);
+    }
+    if let Some(simd) = args.simd.force_simd {
+        RsaEngine::supports(&RsaOptions { simd, ..RsaOptions::default() }).map_err(Refused::Simd)?;
+        config.force_simd(simd);
     }
     let c = &args.cores;
     let chosen = cores::choose(c.mask.as_deref(), c.list.as_deref(), c.lcores.as_deref())?;

@@ -15,5 +15,7 @@ mod keys;
 mod links;
 #[path = "run/resources.rs"]
 mod resources;
+#[path = "run/rsa_engine.rs"]
+mod rsa_engine;
 #[path = "run/syscalls.rs"]
 mod syscalls;

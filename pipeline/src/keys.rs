@@ -35,7 +35,7 @@ impl<'a> Keys<'a> {
         let key = self.load(&name.name).map_err(|e| refused(plan, name, &e))?;
         if key.is_weak() && !allow_1024 {
             let message = format!("key {:?} has 1024 bits, which is too weak", name.name);
-            let help = "a key of 2048 bits or more; for tests of old captures: allow-1024 = true";
+            let help = "a key of 2048 bits or more; for old peers and captures: allow-1024 = true";
             return Err(plan.error(Diagnostic::new(name.span.clone(), message).help(help)));
         }
         if let Some(certificate) = certificate {
@@ -64,9 +64,5 @@ impl<'a> Keys<'a> {
 
 /// What is wrong with a key or a certificate, at the place that names it.
 pub(crate) fn refused(plan: &Plan, at: &Placed, e: &KeyError) -> ConfigError {
-    let text = e.to_string();
-    plan.error(match text.split_once(". Remedy: ") {
-        Some((cause, remedy)) => Diagnostic::new(at.span.clone(), cause).help(remedy),
-        None => Diagnostic::new(at.span.clone(), text),
-    })
+    plan.error(Diagnostic::of_error(at.span.clone(), &e.to_string()))
 }

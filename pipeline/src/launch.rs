@@ -17,11 +17,11 @@ use warpdrive_pmd::idle::Idle;
 use warpdrive_pmd::port::ring::{self, RingRx, RingTx};
 use warpdrive_pmd::port::{MacAddr, PortError};
 
-use crate::config::{DeviceDriver, Require};
+use crate::config::Require;
 use crate::cores::{self, CoreError};
 use crate::diag::ConfigError;
 use crate::keys::{self, Keys};
-use crate::plan::{ELSEWHERE_SLOTS, PipelinePlan, Plan, StagePlan};
+use crate::plan::{ELSEWHERE_SLOTS, EnginePlan, PipelinePlan, Plan, StagePlan};
 use crate::running::{ObservedPipeline, ObservedQueue, OpenPort, Running, StartReport, WorkerHandle};
 use crate::stage::Stage;
 use crate::stage::accel::AccelStage;
@@ -207,13 +207,13 @@ impl<'a> Builder<'a> {
 
     fn open_devices(&mut self, domain: &Domain) -> Result<(), LaunchError> {
         for plan in &self.plan.devices {
-            let device: Arc<dyn Device> = match plan.driver {
-                DeviceDriver::SoftRsa => {
-                    Arc::new(SoftDevice::<RsaEngine>::open(&plan.name, plan.placement, domain)?)
+            let (name, placement) = (&plan.name, plan.placement);
+            let device: Arc<dyn Device> = match &plan.engine {
+                EnginePlan::Rsa(options) => {
+                    let options = options.clone();
+                    Arc::new(SoftDevice::<RsaEngine>::open_with(name, placement, domain, options)?)
                 }
-                DeviceDriver::SoftZip => {
-                    Arc::new(SoftDevice::<ZipEngine>::open(&plan.name, plan.placement, domain)?)
-                }
+                EnginePlan::Zip => Arc::new(SoftDevice::<ZipEngine>::open(name, placement, domain)?),
             };
             let info = device.info();
             let kind = if info.hardware { "hardware" } else { "software" };

@@ -97,6 +97,10 @@ pub struct DeviceSnapshot {
     pub name: String,
     /// Its driver.
     pub driver: &'static str,
+    /// Requests computed together, at most: lanes.
+    pub batch: usize,
+    /// Requests computed together on average.
+    pub mean_fill: f64,
     /// What it counted.
     #[serde(flatten)]
     pub stats: DeviceStats,

@@ -120,4 +120,15 @@ fn a_weak_key_is_taken_when_told_so() {
     refused(folder.path(), verify, "\"rsa1024.pem\"", &["too weak"]);
     through(folder.path(), &datagrams(), &format!("{verify}, allow-1024 = true")).well();
     assert_eq!(pcap::read(&folder.path().join("out.pcap")), datagrams());
+    let sign =
+        |scheme| format!(r#"op = "sign", scheme = "{scheme}", key = "rsa1024.pem", allow-1024 = true"#);
+    through(folder.path(), &datagrams(), &sign("pkcs1-sha256")).well();
+    let signed = pcap::read(&folder.path().join("out.pcap"));
+    assert_ne!(signed, datagrams());
+    let verify = r#"op = "verify", scheme = "pkcs1-sha256", key = "rsa1024.pem", allow-1024 = true"#;
+    through(folder.path(), &signed, verify).well();
+    assert_eq!(pcap::read(&folder.path().join("out.pcap")), datagrams());
+    let parts =
+        ["1024 bits: too few to sign with pss-sha512", "2048 bits or more, or a scheme with a shorter hash"];
+    refused(folder.path(), &sign("pss-sha512"), "\"rsa1024.pem\"", &parts);
 }

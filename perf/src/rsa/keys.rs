@@ -15,6 +15,7 @@ use crate::BenchError;
 /// Eight new keys of one size; also as files, for programs, in a folder that only this user may read and that is gone
 /// with this.
 pub struct Keys {
+    bits: usize,
     ders: Vec<Pkcs8V1Der<'static>>,
     files: Vec<PathBuf>,
     _folder: TempDir,
@@ -38,7 +39,7 @@ impl Keys {
             remedy: "TMPDIR=... names a folder with space left",
         };
         let folder = TempDir::with_prefix("warpdrive-perf-").map_err(io)?;
-        let mut keys = Self { ders: Vec::new(), files: Vec::new(), _folder: folder };
+        let mut keys = Self { bits, ders: Vec::new(), files: Vec::new(), _folder: folder };
         for i in 0..FULL {
             let der = KeyPair::generate(size)
                 .and_then(|pair| pair.as_der())
@@ -51,6 +52,12 @@ impl Keys {
             keys.files.push(path);
         }
         Ok(keys)
+    }
+
+    /// Bits of each modulus.
+    #[must_use]
+    pub fn bits(&self) -> usize {
+        self.bits
     }
 
     /// PKCS#8 of each.

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use warpdrive_pmd::clock::{Clock, ticks};
 
-use super::contenders::{Ours, Peer, Run, engine};
+use super::contenders::Run;
 use super::keys::Keys;
 use super::load::{Outcome, Poisson};
+use super::peers::Peer;
 use super::rig::{Rig, fill};
 use super::slices::{Slices, quantile};
-use super::{FULL, Field, HALF, PACKAGE, PEERS, ROUNDS, SECONDS, load};
+use super::{Field, PACKAGE, PEERS, ROUNDS, SECONDS, load, ours};
 use crate::measure::{Better, Gaps, Line, median, on_cpu};
 use crate::peers::NoPeer;
 use crate::{Bench, BenchError, Emit, Options};
@@ -45,16 +46,7 @@ const TRIPS_TOGETHER: usize = 10;
 fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let cpu = options.cpu()?;
     let keys = Keys::new(2048)?;
-    let pass = |suffix, at_once, what: &str, against| -> Result<Ours<'static>, BenchError> {
-        let contender = engine(&keys, 1, at_once)?;
-        Ok(Ours { suffix, how: format!("{what}, one key"), against, multiply_adds: None, contender })
-    };
-    let ours = vec![
-        pass("", FULL, "a pass of 8", &[Peer::OpenSsl, Peer::CryptoMb, Peer::AwsLc])?,
-        pass("-half", HALF, "a pass of 4", &[Peer::OpenSsl])?,
-        pass("-single", 1, "a pass of 1", &[Peer::OpenSsl, Peer::AwsLc])?,
-    ];
-    let mut field = Field::new(options, &keys, cpu, ours);
+    let mut field = Field::new(options, &keys, cpu, ours::passes(&keys)?);
     let slices = field.slices(options, cpu)?;
     for (i, our) in field.ours.iter().enumerate() {
         for &peer in our.against {

@@ -6,8 +6,10 @@ use warpdrive_pmd::device::Status;
 use crate::measure::{Better, Line, on_cpu};
 use crate::peers::NoPeer;
 use crate::{Bench, BenchError, Emit, Options};
-use contenders::{Contender, Ours, Peer, Run, build, ours};
+use contenders::{Contender, Run};
 use keys::Keys;
+use ours::{Ours, ours};
+use peers::{Peer, build};
 use slices::{Slice, Slices, Speed};
 
 mod calibrate;
@@ -15,6 +17,8 @@ mod contenders;
 mod keys;
 pub mod latency;
 mod load;
+mod ours;
+mod peers;
 pub mod queue;
 mod rig;
 mod slices;
@@ -74,12 +78,11 @@ fn run(options: &Options, emit: Emit<'_>, bits: usize) -> Result<(), BenchError>
             let line = field.line(&name, RATE, &slices, (i, peer), Run::rate);
             emit(field.said(line, our, peer, &slices).command(options.command(&bench)));
         }
-        if let Some(part) = our.multiply_adds.and_then(|n| slices.of_peak(i, n)) {
-            let none =
-                NoPeer { peer: "the multiplier's peak", why: "it is what the value is a part of".into() };
-            let unit = ("of the peak", Better::Higher);
-            let line = Line::compare(&format!("{bench}{}-peak", our.suffix), unit, &[part], Err(&none));
-            emit(line.note(our.how.clone()).command(options.command(&bench)));
+        if our.cost {
+            emit(field.cost(&bench, &slices, i).command(options.command(&bench)));
+        }
+        if let Some(line) = field.peak(&bench, &slices, i) {
+            emit(line.command(options.command(&bench)));
         }
     }
     Ok(())
@@ -162,6 +165,45 @@ impl<'a> Field<'a> {
                     .note(format!("PEER MISSING: {name} is compared with nothing{other}"))
             }
         }
+    }
+
+    /// One of ours against the first of ours: what an option costs.
+    fn cost(&self, bench: &str, slices: &Slices, our: usize) -> Line {
+        let (first, other) = (&self.ours[0], &self.ours[our]);
+        let pairs = slices.pairs(our, 0, Run::rate);
+        let peer = format!("ours: {}", first.how);
+        let line = Line::compare(
+            &format!("{bench}{}-cost", other.suffix),
+            RATE,
+            &pairs.ours,
+            Ok((&peer, &pairs.theirs)),
+        );
+        let percent = line.ratio.map_or(f64::NAN, |ratio| (1.0 / ratio - 1.0) * 100.0);
+        line.note(format!("{percent:+.1} % time for an operation"))
+            .note(format!("ours: {}; {}", other.contender.name(), other.how))
+            .note(format!("{} rounds dropped: the core was disturbed", pairs.dropped))
+            .note(core(slices.best()))
+    }
+
+    /// The part of the multiplier's peak that one of ours uses.
+    fn peak(&self, bench: &str, slices: &Slices, our: usize) -> Option<Line> {
+        let Ours { suffix, how, multiply_adds, .. } = &self.ours[our];
+        let counts = (*multiply_adds)?;
+        let part = slices.of_peak(our, counts.done)?;
+        let schoolbook = slices.of_peak(our, counts.schoolbook)?;
+        let none = NoPeer { peer: "the multiplier's peak", why: "it is what the value is a part of".into() };
+        let unit = ("of the peak", Better::Higher);
+        let mut line = Line::compare(&format!("{bench}{suffix}-peak"), unit, &[part], Err(&none));
+        line.rounds = slices.steady(our).count();
+        Some(
+            line.note(format!(
+                "{:.0} vpmadd52 on 512 bits for an operation, which are done; with schoolbook multiplication they \
+                 would be {:.0}, and as many in this time {schoolbook:.3} of the peak",
+                counts.done, counts.schoolbook
+            ))
+            .note(format!("ours: {}; {how}", self.ours[our].contender.name()))
+            .note(core(slices.best())),
+        )
     }
 
     /// What is to be known of a line.
@@ -262,6 +304,7 @@ mod tests {
             suffix: "",
             how: String::new(),
             against: &[Peer::OpenSsl, Peer::AwsLc],
+            cost: false,
             multiply_adds: None,
             contender: Box::new(Counted(&order, "ours")),
         };

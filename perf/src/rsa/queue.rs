@@ -1,9 +1,11 @@
 //! `rsa-queue`: what of the engine's rate is left behind a queue to another core.
 
-use warpdrive_pmd::device::DeviceStats;
+use warpdrive_pmd::engine::rsa::RsaOptions;
+use warpdrive_pmd::stats::DeviceStats;
 
-use super::contenders::{Run, engine};
+use super::contenders::Run;
 use super::keys::Keys;
+use super::ours::engine;
 use super::rig::{Rig, fill};
 use super::slices::{Slice, Slices};
 use super::{FULL, RATE, ROUNDS, SECONDS, calibrate, core};
@@ -29,7 +31,7 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let (near, far) = options.two_cpus()?;
     let keys = Keys::new(2048)?;
     let key = keys.ours(1)?.remove(0);
-    let mut bare = engine(&keys, 1, FULL)?;
+    let mut bare = engine(&keys, 1, FULL, &RsaOptions::default())?;
     let mut stats = (DeviceStats::default(), DeviceStats::default());
     let (mut queued, mut direct) = (Vec::new(), Vec::new());
     let mut before = on_cpu(far, || Ok(calibrate::speed()))?;

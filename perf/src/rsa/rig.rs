@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use warpdrive_mempool::{DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
-use warpdrive_pmd::device::{
-    Completion, Device, DeviceStats, Queue, Request, SessionId, SessionSpec, Status,
-};
+use warpdrive_pmd::device::{Completion, Device, Queue, Request, SessionId, SessionSpec, Status};
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaKey, RsaOp, RsaScheme, RsaSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
+use warpdrive_pmd::stats::DeviceStats;
 
 use super::contenders::Run;
 use super::failed;

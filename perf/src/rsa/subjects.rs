@@ -3,7 +3,9 @@
 use arrayvec::ArrayVec;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use warpdrive_pmd::device::Status;
-use warpdrive_pmd::engine::rsa::{RsaEngine, RsaKey, RsaOp, RsaScheme, RsaSession};
+use warpdrive_pmd::engine::rsa::{
+    PublicKeySession, RsaEngine, RsaKey, RsaOp, RsaOptions, RsaScheme, RsaSession,
+};
 use warpdrive_pmd::engine::{Engine, Job};
 
 use super::FULL;
@@ -40,7 +42,11 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        Self { engine: RsaEngine::new(), input: [[0; KEY_BYTES]; LANES], output: [[0; KEY_BYTES]; LANES] }
+        Self {
+            engine: RsaEngine::new(&RsaOptions::default()),
+            input: [[0; KEY_BYTES]; LANES],
+            output: [[0; KEY_BYTES]; LANES],
+        }
     }
 
     /// Takes an input for each lane.
@@ -51,11 +57,11 @@ impl Batch {
     }
 
     /// Ticks of one batch over the first `len` bytes of the inputs, and how its first request ended.
-    fn time(&mut self, session: &RsaSession, len: usize) -> (u64, Result<usize, Status>) {
+    fn time(&mut self, session: &PublicKeySession, len: usize) -> (u64, Result<usize, Status>) {
         let inputs = self.input.iter().map(|input| &input[..len]);
-        let mut jobs: ArrayVec<Job<'_, RsaSession>, LANES> = inputs
+        let mut jobs: ArrayVec<Job<'_, PublicKeySession>, LANES> = inputs
             .zip(&mut self.output)
-            .map(|(src, dst)| Job { session, src, aux: &[], dst, result: Ok(0) })
+            .map(|(src, dst)| Job { session, src, aux: &[], dst, result: Ok(0), retried: false })
             .collect();
         let ticks = timed(|| self.engine.run(&mut jobs));
         (ticks, jobs[0].result)
@@ -81,7 +87,7 @@ fn by_key(keys: &Keys) -> Result<Trial<'static>, BenchError> {
         let key = &pool[if class == Class::First { 0 } else { any }];
         // Made anew each time, so that it lies in the same memory whichever key it is of; the first batch, which does
         // not count, brings it to the caches.
-        let session = RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, key)?;
+        let session = PublicKeySession::Rsa(RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, key)?);
         batch.load(|| std::array::from_fn(|_| rng.u8(..)));
         must(batch.time(&session, MESSAGE).1)?;
         batch.load(|| std::array::from_fn(|_| rng.u8(..)));
@@ -96,7 +102,7 @@ fn by_key(keys: &Keys) -> Result<Trial<'static>, BenchError> {
 fn by_input(
     suffix: &'static str,
     classes: &'static str,
-    session: RsaSession,
+    session: PublicKeySession,
     len: usize,
     pools: [Vec<[u8; KEY_BYTES]>; 2],
 ) -> Trial<'static> {
@@ -110,7 +116,7 @@ fn by_input(
 }
 
 fn by_message(key: &RsaKey) -> Result<Trial<'static>, BenchError> {
-    let session = RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, key)?;
+    let session = PublicKeySession::Rsa(RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, key)?);
     let fixed = vec![random()?; POOL];
     let any = (0..POOL).map(|_| random()).collect::<Result<_, _>>()?;
     let classes = "signatures of one message, or of random ones";
@@ -120,12 +126,13 @@ fn by_message(key: &RsaKey) -> Result<Trial<'static>, BenchError> {
 /// Messages encrypted with PKCS#1 v1.5; and the same with one bit changed, which decrypts to a random number, whose
 /// first byte is not 0 but in one case of 100 or more.
 fn encrypted(key: &RsaKey) -> Result<[Vec<[u8; KEY_BYTES]>; 2], BenchError> {
-    let session = RsaSession::new(RsaOp::Encrypt, RsaScheme::Pkcs1, key)?;
-    let mut engine = RsaEngine::new();
+    let session = PublicKeySession::Rsa(RsaSession::new(RsaOp::Encrypt, RsaScheme::Pkcs1, key)?);
+    let mut engine = RsaEngine::new(&RsaOptions::default());
     let mut pools = [Vec::new(), Vec::new()];
     for _ in 0..POOL {
         let (plain, mut out) = (random::<PLAIN>()?, [0; KEY_BYTES]);
-        let job = Job { session: &session, src: &plain, aux: &[], dst: &mut out, result: Ok(0) };
+        let job =
+            Job { session: &session, src: &plain, aux: &[], dst: &mut out, result: Ok(0), retried: false };
         let mut jobs = [job];
         engine.run(&mut jobs);
         must(jobs[0].result)?;
@@ -137,7 +144,7 @@ fn encrypted(key: &RsaKey) -> Result<[Vec<[u8; KEY_BYTES]>; 2], BenchError> {
 }
 
 fn by_padding(key: &RsaKey) -> Result<Trial<'static>, BenchError> {
-    let session = RsaSession::new(RsaOp::Decrypt, RsaScheme::Pkcs1, key)?;
+    let session = PublicKeySession::Rsa(RsaSession::new(RsaOp::Decrypt, RsaScheme::Pkcs1, key)?);
     let pools = encrypted(key)?;
     let mut batch = Batch::new();
     batch.load(|| pools[0][0]);
@@ -147,7 +154,7 @@ fn by_padding(key: &RsaKey) -> Result<Trial<'static>, BenchError> {
 }
 
 fn by_first_byte(key: &RsaKey) -> Result<Trial<'static>, BenchError> {
-    let session = RsaSession::new(RsaOp::Decrypt, RsaScheme::OaepSha256, key)?;
+    let session = PublicKeySession::Rsa(RsaSession::new(RsaOp::Decrypt, RsaScheme::OaepSha256, key)?);
     // A message padded by v1.5 begins with 0 and is else no OAEP message.
     let pools = encrypted(key)?;
     let mut batch = Batch::new();
@@ -178,7 +185,7 @@ mod tests {
     #[test]
     fn the_second_class_is_what_decryption_refuses() {
         let key = RsaKey::generate(2048).unwrap();
-        let session = RsaSession::new(RsaOp::Decrypt, RsaScheme::Pkcs1, &key).unwrap();
+        let session = PublicKeySession::Rsa(RsaSession::new(RsaOp::Decrypt, RsaScheme::Pkcs1, &key).unwrap());
         let [valid, invalid] = encrypted(&key).unwrap();
         let mut batch = Batch::new();
         let mut decrypt = |input| {

@@ -126,7 +126,7 @@ table! {
         /// A certificate file (PEM or DER) that must be for the key: checked at start.
         #[serde(default)]
         certificate: Option<Name>,
-        /// Takes a key of 1024 bits: for tests of old captures.
+        /// Takes a key of 1024 bits too: for old peers and old captures.
         #[serde(default)]
         allow_1024: bool,
         /// The most requests in flight.

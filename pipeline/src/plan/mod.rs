@@ -2,6 +2,7 @@
 //! from a configuration that is wrong.
 
 mod arithmetic;
+mod devices;
 mod place;
 mod planner;
 mod stages;
@@ -13,18 +14,21 @@ use std::ops::Range;
 use std::time::Duration;
 
 use warpdrive_mempool::{DmaMode, PoolConfig};
-use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::rsa::{RsaOp, RsaScheme};
+use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOp, RsaScheme};
 use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
+use warpdrive_pmd::engine::{Engine, Placement};
 use warpdrive_pmd::idle::IdlePolicy;
 use warpdrive_pmd::port::{MacAddr, PortConfig};
 
-use crate::config::{Config, DeviceDriver, Full, Name, Otherwise, Require};
+use crate::config::{Config, Full, Name, Otherwise, Require};
 use crate::cores::{CpuSet, LcoreMap};
 use crate::diag::{ConfigError, Diagnostic};
 use crate::stage::classify::Rules;
 
+use devices::Supports;
 use planner::Planner;
+
+pub use devices::EnginePlan;
 
 /// Requests in flight of a stage that does not say.
 pub const DEFAULT_DEPTH: usize = 64;
@@ -87,8 +91,8 @@ pub struct PortPlan {
 pub struct DevicePlan {
     /// Its name.
     pub name: String,
-    /// Its driver.
-    pub driver: DeviceDriver,
+    /// What computes behind it, and how.
+    pub engine: EnginePlan,
     /// Where it runs.
     pub placement: Placement,
     /// Whether a core of its own was wished for with `"auto"` and none was left.
@@ -238,14 +242,20 @@ impl Plan {
         ConfigError { file, text, diagnostics: vec![diagnostic] }
     }
 
-    /// Checks a configuration against the lcores it may use.
+    /// Checks a configuration against the lcores it may use, and against what this machine's cpus can do.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
     pub fn new(config: &Config, lcores: &LcoreMap) -> Result<Self, ConfigError> {
+        Self::supported(config, lcores, RsaEngine::supports)
+    }
+
+    /// As [`new`](Self::new), on a machine that can do what `supports` says.
+    fn supported(config: &Config, lcores: &LcoreMap, supports: Supports) -> Result<Self, ConfigError> {
         let mut planner = Planner {
             config,
             lcores,
+            supports,
             errors: Vec::new(),
             notes: Vec::new(),
             rx_owner: BTreeMap::new(),

@@ -175,10 +175,10 @@ pub enum KeyError {
         /// The operation.
         op: RsaOp,
     },
-    /// 1024 bits do for the check of old signatures and for nothing else.
+    /// 1024 bits have no room for every padding, encrypt nothing new, and only some of the old signatures are checked.
     #[error(
-        "key {origin:?} has 1024 bits: too weak for {} with {}. \
-         Remedy: a key of 2048 bits or more, or verify with pkcs1-sha256 or pkcs1-sha512", .op.name(), .scheme.name()
+        "key {origin:?} has 1024 bits: too few to {} with {}. Remedy: a key of 2048 bits or more{}",
+        .op.name(), .scheme.name(), weak_remedy(*.op)
     )]
     Weak {
         /// Where the key came from.
@@ -269,6 +269,15 @@ fn write_remedy(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::AlreadyExists => "another path: keys are never overwritten",
         _ => "a directory that this user may write to, with space left",
+    }
+}
+
+/// What else there is to do with a key of 1024 bits.
+fn weak_remedy(op: RsaOp) -> &'static str {
+    match op {
+        RsaOp::Sign | RsaOp::Decrypt => ", or a scheme with a shorter hash",
+        RsaOp::Verify => ", or a signature with pkcs1-sha256 or pkcs1-sha512",
+        RsaOp::Encrypt => "",
     }
 }
 

@@ -152,8 +152,9 @@ impl RsaKey {
         self.private.is_some()
     }
 
-    /// Whether its 1024 bits are too few for anything but tests and old captures (NIST SP 800-131A: disallowed since
-    /// 2013).
+    /// Whether its 1024 bits are too few for anything but tests, old captures and old peers (NIST SP 800-131A:
+    /// disallowed since 2013). Such a key signs and decrypts with paddings that it has room for, checks PKCS#1 signatures
+    /// with SHA-256 and SHA-512, and encrypts nothing.
     #[must_use]
     pub fn is_weak(&self) -> bool {
         self.bits() < 2048

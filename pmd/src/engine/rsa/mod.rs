@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod certificate;
+mod count;
 mod der;
 mod ec;
 mod engine;

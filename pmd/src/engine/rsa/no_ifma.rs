@@ -56,4 +56,9 @@ impl Ifma {
     pub(super) fn private(&mut self, _operations: &mut [Operation<'_>], _random: Option<&mut Random>) {
         match *self {}
     }
+
+    /// None.
+    pub(super) fn multiply_adds(_options: &RsaOptions, _bits: usize) -> Option<u64> {
+        None
+    }
 }

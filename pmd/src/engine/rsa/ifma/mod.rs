@@ -27,6 +27,7 @@ use super::{RsaOptions, Simd};
 mod block;
 mod calibrate;
 mod constants;
+mod count;
 mod exponent;
 #[cfg(test)]
 pub(super) mod fault;

@@ -89,10 +89,18 @@ macro_rules! each10 {
 
 pub(super) use {each5, each10};
 
+#[cfg(test)]
+thread_local! {
+    /// How many multiply-adds this thread has done.
+    pub(super) static MULTIPLY_ADDS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// `c` + the low 52 bits of `a` × `b`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 pub(super) fn lo(c: V, a: V, b: V) -> V {
+    #[cfg(test)]
+    MULTIPLY_ADDS.set(MULTIPLY_ADDS.get() + 1);
     _mm512_madd52lo_epu64(c, a, b)
 }
 
@@ -100,6 +108,8 @@ pub(super) fn lo(c: V, a: V, b: V) -> V {
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 pub(super) fn hi(c: V, a: V, b: V) -> V {
+    #[cfg(test)]
+    MULTIPLY_ADDS.set(MULTIPLY_ADDS.get() + 1);
     _mm512_madd52hi_epu64(c, a, b)
 }
 
