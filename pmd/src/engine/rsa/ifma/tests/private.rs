@@ -23,7 +23,7 @@ fn reference(key: &Key, input: &[u8]) -> Vec<u8> {
 /// Random bytes, or long runs of zeros and of ones, below the modulus.
 fn random_input(numbers: &mut Numbers, key: &Key) -> Vec<u8> {
     let n = key.key.modulus();
-    let runs = numbers.next() % 8 == 0;
+    let runs = numbers.below(8) == 0;
     let mut run = (0, 0);
     let mut input: Vec<u8> = n
         .iter()
@@ -57,7 +57,7 @@ fn compare(keys: &[&Key], operations: usize, seed: u64) {
             break;
         }
         // Now and then all of one key, which is another way through a pass.
-        let one = (numbers.next() % 4 == 0).then(|| *numbers.choose(keys));
+        let one = (numbers.below(4) == 0).then(|| *numbers.choose(keys));
         let of: Vec<_> = (0..fill)
             .map(|_| {
                 let key = one.unwrap_or_else(|| *numbers.choose(keys));
