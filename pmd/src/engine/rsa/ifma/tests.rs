@@ -13,6 +13,7 @@ use super::super::library::LibraryKey;
 use super::*;
 
 mod arithmetic;
+mod blinding;
 mod faults;
 mod kernels;
 mod keys;
