@@ -9,7 +9,7 @@ use warpdrive_pmd::stats::WaitStats;
 
 use super::rig::{Fill, Rig};
 use crate::BenchError;
-use crate::measure::on_cpu;
+use crate::measure::{on_cpu, thread_time};
 
 /// The longest latency that is told apart.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -20,7 +20,7 @@ const DIGITS: u8 = 3;
 const DEPTH: usize = 2048;
 /// Requests before those that count.
 const WARM: usize = 16;
-/// What part of its cpu, in percent, the engine must have had.
+/// What part of their cpus, in percent, sender and engine must have had.
 const LEAST_SHARE: f64 = 97.0;
 
 /// When requests are due: a Poisson process, that is, gaps of exponential distribution.
@@ -85,7 +85,7 @@ pub struct Borne {
     pub fill: Fill,
     /// How long requests waited for the engine.
     pub wait: WaitStats,
-    /// What part of its cpu the engine's thread had, in percent.
+    /// What part of its cpu the sender had, or the engine's thread if that was less, in percent.
     pub share: f64,
 }
 
@@ -98,22 +98,29 @@ pub fn offer(key: &RsaKey, load: &Load) -> Result<Borne, BenchError> {
     on_cpu(load.near, || {
         rig.alone(WARM, |_| ())?;
         let due = Poisson::new(load.seed, Clock::get().hz() as f64 / load.rate);
-        let (before, had, start) = (rig.stats(), rig.engine_time()?, Instant::now());
+        // Both threads spin, so their cpu time is the time that they had their cpus.
+        let (before, engine, own, start) = (rig.stats(), rig.engine_time()?, thread_time()?, Instant::now());
         let outcome = run(&mut rig, due, load.length)?;
-        let had = (rig.engine_time()? - had).as_secs_f64() / start.elapsed().as_secs_f64();
+        let had = (rig.engine_time()? - engine).min(thread_time()? - own);
+        let share = 100.0 * had.as_secs_f64() / start.elapsed().as_secs_f64();
         let after = rig.stats();
         let (fill, wait) = (Fill::between(&before, &after), after.wait);
-        Ok(Borne { outcome, fill, wait, share: 100.0 * had })
+        Ok(Borne { outcome, fill, wait, share })
     })
 }
 
 impl Borne {
-    /// How much of its cpu the engine had, in words: with less than all of it, the latencies are those of the scheduler.
+    /// Whether both had their cpus: if not, the latencies are those of the scheduler.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.share >= LEAST_SHARE
+    }
+
+    /// How much of its cpu either had at least, in words.
     #[must_use]
     pub fn shared(&self) -> String {
-        let verdict =
-            if self.share < LEAST_SHARE { ": OTHER LOAD ON THE MACHINE, not to be trusted" } else { "" };
-        format!("the engine's thread had {:.1} % of its cpu{verdict}", self.share)
+        let verdict = if self.is_steady() { "" } else { ": OTHER LOAD ON THE MACHINE, not to be trusted" };
+        format!("sender and engine had {:.1} % of their cpus at least{verdict}", self.share)
     }
 
     /// How long requests waited for the engine, in words.

@@ -9,7 +9,7 @@ use super::load::{Borne, Load, offer};
 use super::ours::engine;
 use super::rig::Fill;
 use super::{FULL, RATE};
-use crate::measure::{Better, Line, on_cpu};
+use crate::measure::{Better, Line, median, on_cpu};
 use crate::{Bench, BenchError, Emit, Options};
 
 /// The bench.
@@ -56,34 +56,64 @@ fn rules(full: f64, single: f64) -> [Rule; 4] {
     ]
 }
 
-/// What became of a rule at a load.
-#[derive(Default)]
+/// What became of each rule at a load: round by round.
 struct Measured {
-    means: Vec<f64>,
-    p99s: Vec<f64>,
-    fill: Fill,
-    least_share: Option<Borne>,
+    rounds: Vec<Vec<Borne>>,
+}
+
+/// The rounds that count of the first rule and another.
+struct Pairs<'a> {
+    first: Vec<&'a Borne>,
+    other: Vec<&'a Borne>,
+    /// Rounds that do not count because a thread had not all of its cpu. If that is so in all rounds, all are shown.
+    dropped: usize,
 }
 
 impl Measured {
-    fn add(&mut self, borne: Borne) {
-        let latency = &borne.outcome.latency;
-        self.means.push(latency.mean() / 1e3);
-        self.p99s.push(latency.value_at_quantile(0.99) as f64 / 1e3);
-        self.fill.add(&borne.fill);
-        if self.least_share.as_ref().is_none_or(|least| borne.share < least.share) {
-            self.least_share = Some(borne);
+    /// The first rule beside another.
+    fn pairs(&self, rule: usize) -> Pairs<'_> {
+        let all = || self.rounds.iter().map(|round| (&round[0], &round[rule]));
+        let mut pairs: Vec<_> = all().filter(|(a, b)| a.is_steady() && b.is_steady()).collect();
+        let dropped = self.rounds.len() - pairs.len();
+        if pairs.is_empty() {
+            pairs = all().collect();
         }
+        let (first, other) = pairs.into_iter().unzip();
+        Pairs { first, other, dropped }
     }
 
-    fn told(&self, rule: &Rule) -> String {
-        let p99 = crate::measure::median(&self.p99s);
-        let shared = self.least_share.as_ref().map_or_else(String::new, Borne::shared);
-        format!(
-            "{}: p99 {p99:.1} us (median of the slices); lanes: {}; at least, {shared}",
-            rule.title, self.fill
-        )
+    /// Which rounds count of some pairs, in words.
+    fn trust(&self, pairs: &Pairs<'_>) -> String {
+        match (pairs.dropped, self.rounds.len()) {
+            (0, n) => format!("all {n} rounds count"),
+            (dropped, n) if n == dropped => {
+                "OTHER LOAD ON THE MACHINE in all rounds, not to be trusted".to_owned()
+            }
+            (dropped, n) => {
+                format!("{dropped} of {n} rounds dropped: sender or engine had not all of its cpu")
+            }
+        }
     }
+}
+
+/// Mean times in microseconds.
+fn means(of: &[&Borne]) -> Vec<f64> {
+    of.iter().map(|borne| borne.outcome.latency.mean() / 1e3).collect()
+}
+
+fn fill(of: &[&Borne]) -> Fill {
+    let mut fill = Fill::default();
+    of.iter().for_each(|borne| fill.add(&borne.fill));
+    fill
+}
+
+/// A rule in words.
+fn told(title: &str, of: &[&Borne]) -> String {
+    let [p50, p99] = [0.5, 0.99].map(|q| {
+        let us = |borne: &&Borne| borne.outcome.latency.value_at_quantile(q) as f64 / 1e3;
+        median(&of.iter().map(us).collect::<Vec<_>>())
+    });
+    format!("{title}: us, medians of the slices: p50 {p50:.1}, p99 {p99:.1}; lanes: {}", fill(of))
 }
 
 fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
@@ -106,18 +136,20 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         };
         let rules: Vec<Rule> = rules(full, single).into_iter().filter(|r| load.rate < r.most).collect();
         let measured = measure(options, &key, &load, &rules)?;
-        for (rule, other) in rules.iter().zip(&measured).skip(1) {
+        for (i, rule) in rules.iter().enumerate().skip(1) {
+            let pairs = measured.pairs(i);
             let line = Line::compare(
                 &format!("{}-{percent}{}", BENCH.name, rule.suffix),
                 UNIT,
-                &measured[0].means,
-                Ok((rule.title, &other.means)),
+                &means(&pairs.first),
+                Ok((rule.title, &means(&pairs.other))),
             );
             emit(
                 line.command(options.command(BENCH.name))
                     .note("the mean from when a request was due to when its completion was received")
-                    .note(measured[0].told(&rules[0]))
-                    .note(other.told(rule))
+                    .note(told(rules[0].title, &pairs.first))
+                    .note(told(rule.title, &pairs.other))
+                    .note(measured.trust(&pairs))
                     .note(format!(
                         "offered: {percent} % of the {full:.0} {} of full passes, measured just before; both have the \
                          same arrivals, others in each round; one at a time does {single:.0}",
@@ -130,24 +162,20 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
 }
 
 /// Each rule in turn, `rounds` times, after a round that does not count.
-fn measure(
-    options: &Options,
-    key: &RsaKey,
-    load: &Load,
-    rules: &[Rule],
-) -> Result<Vec<Measured>, BenchError> {
-    let mut measured: Vec<Measured> = rules.iter().map(|_| Measured::default()).collect();
+fn measure(options: &Options, key: &RsaKey, load: &Load, rules: &[Rule]) -> Result<Measured, BenchError> {
+    let mut rounds = Vec::with_capacity(options.rounds);
     for round in 0..=options.rounds {
-        for (rule, measured) in rules.iter().zip(&mut measured) {
+        let seed = load.seed.wrapping_add(round as u64);
+        let turn = |rule: &Rule| {
             options.go_on()?;
-            let seed = load.seed.wrapping_add(round as u64);
-            let borne = offer(key, &Load { engine: rule.options.clone(), seed, ..load.clone() })?;
-            if round > 0 {
-                measured.add(borne);
-            }
+            offer(key, &Load { engine: rule.options.clone(), seed, ..load.clone() })
+        };
+        let of_round = rules.iter().map(turn).collect::<Result<Vec<_>, _>>()?;
+        if round > 0 {
+            rounds.push(of_round);
         }
     }
-    Ok(measured)
+    Ok(Measured { rounds })
 }
 
 #[cfg(test)]
@@ -173,10 +201,11 @@ mod tests {
         };
         let rules = rules(1.0, 1.0);
         let measured = measure(&options, &key, &load, &rules).unwrap();
-        let of_sizes = |i: usize, sizes: std::ops::RangeInclusive<usize>| -> u64 {
-            sizes.map(|size| measured[i].fill.of(size)).sum()
+        let of_sizes = |rule: usize, sizes: std::ops::RangeInclusive<usize>| -> u64 {
+            let fill = fill(&measured.pairs(rule).other);
+            sizes.map(|size| fill.of(size)).sum()
         };
-        assert!(measured.iter().all(|m| m.means.len() == 1 && m.means[0] > 0.0));
+        assert!((0..4).all(|rule| matches!(means(&measured.pairs(rule).other)[..], [mean] if mean > 0.0)));
         assert!(of_sizes(2, 1..=1) > 0);
         assert_eq!(of_sizes(2, 2..=FULL), 0, "one at a time");
         for adaptive in [0, 3] {
@@ -195,5 +224,26 @@ mod tests {
         };
         assert_eq!(within(2_800.0), ["", "-largest", "-single", "-deadline"]);
         assert_eq!(within(2_900.0), ["", "-largest", "-deadline"]);
+    }
+
+    #[test]
+    fn rounds_count_in_which_all_threads_had_their_cpus_or_else_all_do() {
+        let borne = |share, ns| {
+            let mut latency = hdrhistogram::Histogram::new(3).unwrap();
+            latency.record(ns).unwrap();
+            let outcome = super::super::load::Outcome { latency, done: 1, late_ns: 0 };
+            Borne { outcome, fill: Fill::default(), wait: Default::default(), share }
+        };
+        let round = |a, b, ns| vec![borne(a, ns), borne(b, 2 * ns)];
+        let some = Measured {
+            rounds: vec![round(99.0, 50.0, 1000), round(99.0, 99.0, 500), round(50.0, 99.0, 900)],
+        };
+        let pairs = some.pairs(1);
+        assert_eq!((pairs.dropped, means(&pairs.first), means(&pairs.other)), (2, vec![0.5], vec![1.0]));
+        assert!(some.trust(&pairs).starts_with("2 of 3"));
+        let none = Measured { rounds: vec![round(50.0, 50.0, 1000), round(99.0, 50.0, 500)] };
+        let pairs = none.pairs(1);
+        assert_eq!((pairs.dropped, means(&pairs.first)), (2, vec![1.0, 0.5]));
+        assert!(none.trust(&pairs).contains("not to be trusted"));
     }
 }
