@@ -29,6 +29,8 @@ mod scheme;
 #[allow(unsafe_code, reason = "maps memory, see there")]
 mod secret;
 mod session;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod trace;
 
 pub use ec::{EcCurve, EcKey, EcOp, EcSession};
 pub use engine::RsaEngine;

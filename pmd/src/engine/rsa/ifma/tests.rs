@@ -20,6 +20,7 @@ mod keys;
 mod openssl;
 mod private;
 mod speed;
+mod trace;
 
 /// A way of doing a pass.
 #[derive(Clone, Copy, Debug)]

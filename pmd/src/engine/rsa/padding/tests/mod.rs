@@ -13,6 +13,8 @@ mod constant_time;
 mod oaep;
 mod pkcs1_v1_5;
 mod sign;
+#[cfg(target_arch = "x86_64")]
+mod trace;
 mod wycheproof;
 
 const HASHES: [Hash; 3] = [Hash::Sha256, Hash::Sha384, Hash::Sha512];
