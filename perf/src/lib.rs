@@ -118,6 +118,7 @@ pub const BENCHES: &[Bench] = &[
     rsa::BENCH_3072,
     rsa::BENCH_4096,
     rsa::latency::BENCH,
+    rsa::passes::BENCH,
     rsa::queue::BENCH,
     rsa::timing::BENCH,
 ];

@@ -1,18 +1,20 @@
 //! `rsa-latency`: how long a pass takes, and how long a request takes through a queue to an engine core under load.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use warpdrive_pmd::clock::{Clock, ticks};
+use warpdrive_pmd::clock::Clock;
+use warpdrive_pmd::engine::rsa::{RsaKey, RsaOptions};
 
 use super::contenders::Run;
+use super::cores::cores;
 use super::keys::Keys;
-use super::load::{Outcome, Poisson};
+use super::load::{Borne, Load, Outcome};
+use super::ours::{self, engine};
 use super::peers::Peer;
-use super::rig::{Rig, fill};
+use super::rig::Rig;
 use super::slices::{Slices, quantile};
-use super::{Field, PACKAGE, PEERS, ROUNDS, SECONDS, load, ours};
-use crate::measure::{Better, Gaps, Line, median, on_cpu};
+use super::{FULL, Field, PACKAGE, PEERS, ROUNDS, SECONDS, load};
+use crate::measure::{Better, Line, median, on_cpu};
 use crate::peers::NoPeer;
 use crate::{Bench, BenchError, Emit, Options};
 
@@ -27,21 +29,19 @@ pub const BENCH: Bench = Bench {
     rounds: ROUNDS,
     run,
 };
+/// OpenSSL's name and the time of one of its operations in microseconds, or why it is not there.
+type OpenSsl = Result<(String, f64), NoPeer>;
 const UNIT: (&str, Better) = ("us", Better::Lower);
 /// Parts of the capacity that are offered, in percent.
 const LOADS: [u32; 3] = [10, 50, 90];
 /// A load lasts as long as this many times all slices of one contender.
 const LOAD_LENGTH: u32 = 5;
-/// What part of its cpu, in percent, the engine must have had.
-const LEAST_SHARE: f64 = 97.0;
-/// Requests that may wait: more than any load that the engine can keep up with makes.
-const DEPTH: usize = 2048;
-/// How long gaps are looked for.
-const SPIN: Duration = Duration::from_millis(200);
-/// Round trips of a cache line.
-const TRIPS: usize = 20_000;
-/// Round trips that are timed together: one alone is near the clock's own cost.
-const TRIPS_TOGETHER: usize = 10;
+/// Requests alone between two looks at the clock.
+const ALONE: usize = 32;
+/// The most that a pass of eight may take, in operations of OpenSSL.
+const MOST_FULL: f64 = 3.0;
+/// The most that one alone may take, in operations of OpenSSL.
+const MOST_ALONE: f64 = 1.2;
 
 fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let cpu = options.cpu()?;
@@ -55,12 +55,43 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
             }
         }
     }
-    let openssl = field
+    let openssl: OpenSsl = field
         .place(Peer::OpenSsl)
         .map(|(at, peer)| (peer.name().to_owned(), p(&all_passes(&slices, at), 0.5)))
         .map_err(Clone::clone);
     drop(field);
-    under_load(options, &keys, &openssl, emit)
+    let (near, far) = options.two_cpus()?;
+    let key = keys.ours(1)?.remove(0);
+    emit(alone(options, &key, (near, far), &openssl)?);
+    for percent in LOADS {
+        options.go_on()?;
+        let capacity = capacity(options, &keys, far)?;
+        let load = Load {
+            near,
+            far,
+            engine: RsaOptions::default(),
+            rate: capacity * f64::from(percent) / 100.0,
+            seed: options.seed,
+            length: total(options).saturating_mul(LOAD_LENGTH),
+        };
+        let borne = load::offer(&key, &load)?;
+        for line in under_load(options, &load, &borne, &openssl, (percent, capacity)) {
+            emit(line);
+        }
+    }
+    emit(cores(near, far)?.command(options.command(BENCH.name)));
+    Ok(())
+}
+
+/// The time of all slices of one contender.
+fn total(options: &Options) -> Duration {
+    options.slice.saturating_mul(u32::try_from(options.rounds).unwrap_or(u32::MAX))
+}
+
+/// What the engine does in a second on the cpu `far` in passes of eight, without a queue.
+fn capacity(options: &Options, keys: &Keys, far: usize) -> Result<f64, BenchError> {
+    let mut bare = engine(keys, 1, FULL, &RsaOptions::default())?;
+    Ok(on_cpu(far, || bare.run_for(total(options)))?.rate())
 }
 
 /// The lines of one pass: the middle and the 99th of a hundred.
@@ -78,7 +109,20 @@ fn passes(field: &Field<'_>, slices: &Slices, our: usize, peer: Peer) -> [Line; 
     };
     high.rounds = middle.rounds;
     let middle = middle.note("one pass of ours against one pass of the peer: the median of a slice");
-    [middle, high.note("the 99th of a hundred passes, of all slices together: not paired")]
+    let high = high.note("the 99th of a hundred passes, of all slices together: not paired");
+    match (field.ours[our].suffix, peer) {
+        ("", Peer::OpenSsl) => [target(middle, MOST_FULL), target(high, MOST_FULL)],
+        ("-single", Peer::OpenSsl) => [target(middle, MOST_ALONE), high],
+        _ => [middle, high],
+    }
+}
+
+/// Whether ours took no longer than `most` times what the peer did.
+fn target(line: Line, most: f64) -> Line {
+    let Some(ratio) = line.ratio else { return line };
+    let times = 1.0 / ratio;
+    let verdict = if times <= most { "met" } else { "missed" };
+    line.note(format!("target: {most} times one operation of the peer or less: {times:.2}, {verdict}"))
 }
 
 fn all_passes(slices: &Slices, contender: usize) -> Vec<f64> {
@@ -89,63 +133,74 @@ fn p(values: &[f64], q: f64) -> f64 {
     quantile(values, q).unwrap_or(f64::NAN)
 }
 
-/// The load curve, and what the cores themselves add.
-fn under_load(
+/// One request alone in the queue to an engine core, there and back.
+fn alone(
     options: &Options,
-    keys: &Keys,
-    openssl: &Result<(String, f64), NoPeer>,
-    emit: Emit<'_>,
-) -> Result<(), BenchError> {
-    let (near, far) = options.two_cpus()?;
-    let key = keys.ours(1)?.remove(0);
-    let rounds = u32::try_from(options.rounds).unwrap_or(u32::MAX);
-    let total = options.slice.saturating_mul(rounds);
-    let length = total.saturating_mul(LOAD_LENGTH);
-    let mut rig = Rig::open(&key, far, DEPTH)?;
-    let capacity = on_cpu(near, || rig.rate(total))?.rate();
-    for percent in LOADS {
-        options.go_on()?;
-        let rate = capacity * f64::from(percent) / 100.0;
-        let due = Poisson::new(options.seed, Clock::get().hz() as f64 / rate);
-        let (before, had, start) = (rig.stats(), rig.engine_time()?, Instant::now());
-        let outcome = on_cpu(near, || load::run(&mut rig, due, length))?;
-        let had = (rig.engine_time()? - had).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
-        let lanes = fill(before, rig.stats());
-        let offered = format!(
-            "{percent} % of the capacity of {capacity:.0} op/s, which was measured with a full queue; seed {}",
-            options.seed
-        );
-        for (suffix, q) in [("", 0.5), ("-p99", 0.99)] {
-            let ours = [outcome.latency.value_at_quantile(q) as f64 / 1e3];
-            let name = format!("{}-load-{percent}{suffix}", BENCH.name);
-            let theirs = openssl.as_ref().map(|(name, us)| (name.as_str(), std::slice::from_ref(us)));
-            let mut line = Line::compare(&name, UNIT, &ours, theirs);
-            line.rounds = outcome.done as usize;
-            emit(
-                line.command(options.command(BENCH.name))
-                    .note(format!("offered: {offered}"))
-                    .note(spread(&outcome))
-                    .note(format!("lanes: {lanes}; {}", shared(had)))
-                    .note(format!("from when a request was due on cpu {near} to when its completion was received; engine on cpu {far}"))
-                    .note("peer: one operation without a queue or a load, the median; rounds: requests"),
-            );
+    key: &RsaKey,
+    (near, far): (usize, usize),
+    openssl: &OpenSsl,
+) -> Result<Line, BenchError> {
+    let mut rig = Rig::open(key, far, 1, RsaOptions::default())?;
+    let mut times = Vec::new();
+    on_cpu(near, || {
+        rig.alone(ALONE, |_| ())?;
+        let start = Instant::now();
+        while start.elapsed() < total(options) {
+            options.go_on()?;
+            rig.alone(ALONE, |ticks| times.push(Clock::get().ns(ticks) as f64 / 1e3))?;
         }
-    }
-    drop(rig);
-    emit(cores(near, far)?.command(options.command(BENCH.name)));
-    Ok(())
+        Ok(())
+    })?;
+    let mut line = compare(&format!("{}-alone", BENCH.name), p(&times, 0.5), openssl);
+    line.rounds = times.len();
+    Ok(target(line, MOST_ALONE)
+        .command(options.command(BENCH.name))
+        .note(format!("us: p10 {:.1}, p90 {:.1}, p99 {:.1}", p(&times, 0.1), p(&times, 0.9), p(&times, 0.99)))
+        .note(format!(
+            "one request in flight: from before it is sent on cpu {near} to when its completion was received; engine on cpu {far}"
+        ))
+        .note("peer: one operation without a queue, the median; rounds: requests"))
 }
 
-/// How much of its cpu the engine had: with less than all of it, the latencies are those of the scheduler.
-fn shared(percent: f64) -> String {
-    let verdict = if percent < LEAST_SHARE { ": OTHER LOAD ON THE MACHINE, not to be trusted" } else { "" };
-    format!("the engine's thread had {percent:.1} % of its cpu{verdict}")
+fn compare(name: &str, us: f64, openssl: &OpenSsl) -> Line {
+    let theirs = openssl.as_ref().map(|(name, us)| (name.as_str(), std::slice::from_ref(us)));
+    Line::compare(name, UNIT, &[us], theirs)
+}
+
+/// The lines of one load.
+fn under_load(
+    options: &Options,
+    load: &Load,
+    borne: &Borne,
+    openssl: &OpenSsl,
+    (percent, capacity): (u32, f64),
+) -> [Line; 2] {
+    let Borne { outcome, fill, .. } = borne;
+    [("", 0.5), ("-p99", 0.99)].map(|(suffix, q)| {
+        let us = outcome.latency.value_at_quantile(q) as f64 / 1e3;
+        let mut line = compare(&format!("{}-load-{percent}{suffix}", BENCH.name), us, openssl);
+        line.rounds = outcome.done as usize;
+        line.command(options.command(BENCH.name))
+            .note(format!(
+                "offered: {percent} % of the {capacity:.0} op/s of full passes on that cpu, measured just before; seed {}",
+                load.seed
+            ))
+            .note(spread(outcome))
+            .note(format!("lanes: {fill}"))
+            .note(format!("{}; {}", borne.waited(), borne.shared()))
+            .note(format!(
+                "from when a request was due on cpu {} to when its completion was received; engine on cpu {}",
+                load.near, load.far
+            ))
+            .note("peer: one operation without a queue or a load, the median; rounds: requests")
+    })
 }
 
 fn spread(outcome: &Outcome) -> String {
     let us = |q| outcome.latency.value_at_quantile(q) as f64 / 1e3;
     format!(
-        "us: p10 {:.1}, p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}; {} requests, sent up to {:.1} late",
+        "us: mean {:.1}, p10 {:.1}, p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}; {} requests, sent up to {:.1} late",
+        outcome.latency.mean() / 1e3,
         us(0.1),
         us(0.5),
         us(0.9),
@@ -157,110 +212,17 @@ fn spread(outcome: &Outcome) -> String {
     )
 }
 
-/// What two cores add to every latency: the way of a cache line there and back, and the gaps of threads that only spin.
-fn cores(near: usize, far: usize) -> Result<Line, BenchError> {
-    let trips = ping_pong(near, far)?;
-    let none = NoPeer { peer: "none", why: "what the machine itself adds to every latency above".to_owned() };
-    let mut line = Line::compare("rsa-latency-cores", ("ns", Better::Lower), &trips, Err(&none));
-    line.rounds = trips.len();
-    line = line.note(format!("a cache line from cpu {near} to cpu {far} and back"));
-    for gaps in both_gaps(near, far)? {
-        line = line.note(format!(
-            "cpu {}, both spinning for {} ms: {} gaps > 1 us, {} > 10 us, {} > 100 us; longest {:.1} us, {:.2} % lost",
-            gaps.cpu,
-            gaps.spun_ms,
-            gaps.over_1us,
-            gaps.over_10us,
-            gaps.over_100us,
-            gaps.longest_us,
-            gaps.lost_percent
-        ));
-    }
-    Ok(line)
-}
-
-/// Nanoseconds of round trips.
-fn ping_pong(near: usize, far: usize) -> Result<Vec<f64>, BenchError> {
-    /// What the near side says when it cannot go on.
-    const OVER: u64 = u64::MAX;
-    let (ping, pong) = (AtomicU64::new(0), AtomicU64::new(0));
-    let clock = Clock::get();
-    std::thread::scope(|scope| {
-        let echo = scope.spawn(|| {
-            let echoed = on_cpu(far, || {
-                let mut last = 0;
-                while last < TRIPS as u64 {
-                    match ping.load(Ordering::Acquire) {
-                        OVER => break,
-                        new if new != last => {
-                            last = new;
-                            pong.store(new, Ordering::Release);
-                        }
-                        _ => std::hint::spin_loop(),
-                    }
-                }
-                Ok(())
-            });
-            if echoed.is_err() {
-                pong.store(OVER, Ordering::Release);
-            }
-            echoed
-        });
-        let trips = on_cpu(near, || {
-            let mut trips = Vec::with_capacity(TRIPS / TRIPS_TOGETHER);
-            for together in 0..TRIPS / TRIPS_TOGETHER {
-                let start = ticks();
-                for i in 1..=TRIPS_TOGETHER {
-                    let n = (together * TRIPS_TOGETHER + i) as u64;
-                    ping.store(n, Ordering::Release);
-                    loop {
-                        match pong.load(Ordering::Acquire) {
-                            OVER => return Ok(trips),
-                            back if back == n => break,
-                            _ => std::hint::spin_loop(),
-                        }
-                    }
-                }
-                trips.push(clock.ns(ticks() - start) as f64 / TRIPS_TOGETHER as f64);
-            }
-            Ok(trips)
-        });
-        if trips.is_err() {
-            ping.store(OVER, Ordering::Release);
-        }
-        echo.join().unwrap_or_else(|_| Err(BenchError::Bug("the echo panicked".to_owned())))?;
-        trips
-    })
-}
-
-fn both_gaps(near: usize, far: usize) -> Result<[Gaps; 2], BenchError> {
-    let spin = |cpu| on_cpu(cpu, move || Ok(Gaps::measure(cpu, SPIN)));
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| spin(far));
-        let own = spin(near)?;
-        let other =
-            other.join().unwrap_or_else(|_| Err(BenchError::Bug("a spinning thread panicked".into())))?;
-        Ok([own, other])
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_line_goes_there_and_back() {
-        let cpus = warpdrive_pipeline::cores::allowed().unwrap();
-        let [near, far, ..] = cpus[..] else { return };
-        let trips = ping_pong(near, far).unwrap();
-        assert_eq!(trips.len(), TRIPS / TRIPS_TOGETHER);
-        assert!((10.0..100_000.0).contains(&median(&trips)), "{}", median(&trips));
-    }
-
-    #[test]
-    fn a_cpu_that_is_not_there_ends_both_sides() {
-        let cpus = warpdrive_pipeline::cores::allowed().unwrap();
-        assert!(ping_pong(cpus[0], 1023).is_err());
-        assert!(ping_pong(1023, cpus[0]).is_err());
+    fn a_target_is_met_up_to_its_limit() {
+        let line = |ours| Line::compare("x", UNIT, &[ours], Ok(("p", &[200.0])));
+        assert!(target(line(590.0), 3.0).notes[0].ends_with("2.95, met"));
+        assert!(target(line(610.0), 3.0).notes[0].ends_with("3.05, missed"));
+        let none = NoPeer::absent("OpenSSL", "libssl-dev");
+        let line = Line::compare("x", UNIT, &[1.0], Err(&none));
+        assert_eq!(target(line, 3.0).notes.len(), 1, "nothing to compare with, nothing said");
     }
 }

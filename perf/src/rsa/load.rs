@@ -1,17 +1,27 @@
 //! Open-loop load: requests that come when they come, whether or not those before are done.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use warpdrive_pmd::clock::{Clock, ticks};
+use warpdrive_pmd::engine::rsa::{RsaKey, RsaOptions};
+use warpdrive_pmd::stats::WaitStats;
 
-use super::rig::Rig;
+use super::rig::{Fill, Rig};
 use crate::BenchError;
+use crate::measure::{on_cpu, thread_time};
 
 /// The longest latency that is told apart.
 const LONGEST_NS: u64 = 60_000_000_000;
 /// Significant digits of a latency.
 const DIGITS: u8 = 3;
+
+/// Requests that may wait: more than any load that the engine can keep up with makes.
+const DEPTH: usize = 2048;
+/// Requests before those that count.
+const WARM: usize = 16;
+/// What part of their cpus, in percent, sender and engine must have had.
+const LEAST_SHARE: f64 = 97.0;
 
 /// When requests are due: a Poisson process, that is, gaps of exponential distribution.
 pub struct Poisson {
@@ -50,6 +60,84 @@ pub struct Outcome {
     pub late_ns: u64,
 }
 
+/// A load, and who bears it.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The cpu of the sender.
+    pub near: usize,
+    /// The cpu of the engine.
+    pub far: usize,
+    /// How the engine works.
+    pub engine: RsaOptions,
+    /// Requests a second, on average.
+    pub rate: f64,
+    /// Of their times.
+    pub seed: u64,
+    /// How long they come.
+    pub length: Duration,
+}
+
+/// What became of a load, and what the engine says of it.
+pub struct Borne {
+    /// As the sender saw it.
+    pub outcome: Outcome,
+    /// How batches were filled.
+    pub fill: Fill,
+    /// How long requests waited for the engine.
+    pub wait: WaitStats,
+    /// What part of its cpu the sender had, or the engine's thread if that was less, in percent.
+    pub share: f64,
+}
+
+/// Offers a load to a new engine.
+///
+/// # Errors
+/// [`BenchError`] when the engine cannot be made, or a request failed or got lost.
+pub fn offer(key: &RsaKey, load: &Load) -> Result<Borne, BenchError> {
+    let mut rig = Rig::open(key, load.far, DEPTH, load.engine.clone())?;
+    on_cpu(load.near, || {
+        rig.alone(WARM, |_| ())?;
+        let due = Poisson::new(load.seed, Clock::get().hz() as f64 / load.rate);
+        // Both threads spin, so their cpu time is the time that they had their cpus.
+        let (before, engine, own, start) = (rig.stats(), rig.engine_time()?, thread_time()?, Instant::now());
+        let outcome = run(&mut rig, due, load.length)?;
+        let had = (rig.engine_time()? - engine).min(thread_time()? - own);
+        let share = 100.0 * had.as_secs_f64() / start.elapsed().as_secs_f64();
+        let after = rig.stats();
+        let (fill, wait) = (Fill::between(&before, &after), after.wait);
+        Ok(Borne { outcome, fill, wait, share })
+    })
+}
+
+impl Borne {
+    /// Whether both had their cpus: if not, the latencies are those of the scheduler.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.share >= LEAST_SHARE
+    }
+
+    /// How much of its cpu either had at least, in words.
+    #[must_use]
+    pub fn shared(&self) -> String {
+        let verdict = if self.is_steady() { "" } else { ": OTHER LOAD ON THE MACHINE, not to be trusted" };
+        format!("sender and engine had {:.1} % of their cpus at least{verdict}", self.share)
+    }
+
+    /// How long requests waited for the engine, in words.
+    #[must_use]
+    pub fn waited(&self) -> String {
+        let us = |ns: u64| ns as f64 / 1e3;
+        let WaitStats { p50_ns, p90_ns, p99_ns, max_ns, .. } = self.wait;
+        format!(
+            "waited for the engine, us: p50 {:.1}, p90 {:.1}, p99 {:.1}, max {:.1}",
+            us(p50_ns),
+            us(p90_ns),
+            us(p99_ns),
+            us(max_ns)
+        )
+    }
+}
+
 /// Sends at the times of `due` for `length`, and waits for all. A request that cannot be sent when it is due, because
 /// none is to spare or the sender was late, is sent as soon as possible; its latency counts from the time it was due.
 ///
@@ -86,7 +174,6 @@ pub fn run(rig: &mut Rig, due: impl Iterator<Item = u64>, length: Duration) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warpdrive_pmd::engine::rsa::RsaKey;
 
     #[test]
     fn arrivals_have_the_mean_and_the_spread_of_a_poisson_process() {
@@ -112,7 +199,9 @@ mod tests {
     #[test]
     fn what_is_sent_late_is_counted_from_when_it_was_due() {
         let cpus = warpdrive_pipeline::cores::allowed().unwrap();
-        let mut rig = Rig::open(&RsaKey::generate(2048).unwrap(), *cpus.last().unwrap(), 1).unwrap();
+        let mut rig =
+            Rig::open(&RsaKey::generate(2048).unwrap(), *cpus.last().unwrap(), 1, RsaOptions::default())
+                .unwrap();
         // Eight at once, of which only one can be under way: the last waits for seven others.
         let due = std::iter::repeat_n(0, 8);
         let outcome = run(&mut rig, due, Duration::from_millis(1)).unwrap();
@@ -120,5 +209,29 @@ mod tests {
         // Whatever the scheduler does: the last was sent after the first was back, and came back later still.
         let (first, last) = (outcome.latency.min(), outcome.latency.max());
         assert!(first <= outcome.late_ns && outcome.late_ns <= last, "{first} {} {last}", outcome.late_ns);
+    }
+
+    #[test]
+    fn all_of_a_load_is_borne_and_told() {
+        let cpus = warpdrive_pipeline::cores::allowed().unwrap();
+        let load = Load {
+            near: cpus[0],
+            far: *cpus.last().unwrap(),
+            engine: RsaOptions::default(),
+            rate: 1_000.0,
+            seed: 1,
+            length: Duration::from_millis(50),
+        };
+        let mut borne = offer(&RsaKey::generate(2048).unwrap(), &load).unwrap();
+        let done = borne.outcome.done;
+        assert!((20..100).contains(&done), "{done} in 50 ms of 1,000 a second");
+        assert!(borne.fill.to_string().starts_with(&format!("{done} requests")), "{}", borne.fill);
+        // Those before the load were counted too.
+        assert_eq!(borne.wait.count, done + WARM as u64);
+        assert!(borne.waited().contains("p50"));
+        for (share, trusted) in [(96.9, false), (97.1, true)] {
+            borne.share = share;
+            assert_ne!(borne.shared().contains("not to be trusted"), trusted, "{share}");
+        }
     }
 }

@@ -14,10 +14,12 @@ use slices::{Slice, Slices, Speed};
 
 mod calibrate;
 mod contenders;
+mod cores;
 mod keys;
 pub mod latency;
 mod load;
 mod ours;
+pub mod passes;
 mod peers;
 pub mod queue;
 mod rig;

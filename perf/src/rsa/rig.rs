@@ -1,17 +1,20 @@
 //! A queue to an engine core, with requests that go round: what comes back is sent again.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use warpdrive_mempool::{DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
+use warpdrive_pmd::clock::ticks;
 use warpdrive_pmd::device::{Completion, Device, Queue, Request, SessionId, SessionSpec, Status};
-use warpdrive_pmd::engine::rsa::{RsaEngine, RsaKey, RsaOp, RsaScheme, RsaSession};
+use warpdrive_pmd::engine::rsa::{RsaEngine, RsaKey, RsaOp, RsaOptions, RsaScheme, RsaSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
 use warpdrive_pmd::stats::DeviceStats;
 
 use super::contenders::Run;
 use super::failed;
+use crate::measure::thread_time;
 use crate::peers::PageSize;
 use crate::{BenchError, os};
 
@@ -40,11 +43,11 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Signs with `key` on `cpu`; up to `depth` requests at once.
+    /// Signs with `key` on `cpu`, in the way that the options say; up to `depth` requests at once.
     ///
     /// # Errors
     /// [`BenchError`] when there is no memory or the engine's thread does not start there.
-    pub fn open(key: &RsaKey, cpu: usize, depth: usize) -> Result<Self, BenchError> {
+    pub fn open(key: &RsaKey, cpu: usize, depth: usize, options: RsaOptions) -> Result<Self, BenchError> {
         let domain = Domain::new(DmaMode::Sva);
         let page = if PageSize::best() == PageSize::Huge { Page::Size2M } else { Page::Size4K };
         let config = PoolConfig {
@@ -55,7 +58,8 @@ impl Rig {
         let pool = Mempool::new(&config, &domain)?;
         // Names of threads are cut off after 15 bytes.
         let name = format!("b{}", RIGS.fetch_add(1, Ordering::Relaxed));
-        let device = SoftDevice::open(&name, Placement::Core { cpu, idle: IdlePolicy::Pause }, &domain)?;
+        let placement = Placement::Core { cpu, idle: IdlePolicy::Pause };
+        let device = SoftDevice::open_with(&name, placement, &domain, options)?;
         let session = RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, key)?;
         let session = device.create_session(SessionSpec::Rsa(session))?;
         let queue = device.request_queue(depth)?;
@@ -139,6 +143,21 @@ impl Rig {
         }
     }
 
+    /// Sends one alone and waits for it, `times` times; calls `done` with the ticks of each.
+    ///
+    /// # Errors
+    /// [`BenchError::Bug`] when one failed, or did not come back.
+    pub fn alone(&mut self, times: usize, mut done: impl FnMut(u64)) -> Result<(), BenchError> {
+        for _ in 0..times {
+            let start = ticks();
+            if !self.send(start) {
+                return Err(BenchError::Bug("an empty queue takes no request".to_owned()));
+            }
+            self.drain(|start| done(ticks() - start))?;
+        }
+        Ok(())
+    }
+
     /// Waits for what is in flight; calls `done` with the tag of each.
     ///
     /// # Errors
@@ -156,23 +175,26 @@ impl Rig {
     }
 
     /// Keeps the queue full until the engine's thread had its cpu for `length`; returns what it did in that time, from
-    /// one completion to another.
+    /// one completion to another, and what part of its own cpu the sender had, in percent: with less than all of it,
+    /// the queue was not kept full.
     ///
     /// # Errors
     /// [`BenchError`] when a request failed, or the engine's thread is gone.
-    pub fn rate(&mut self, length: Duration) -> Result<Run, BenchError> {
+    pub fn rate(&mut self, length: Duration) -> Result<(Run, f64), BenchError> {
         let warm = self.engine_time()? + WARM;
         while self.engine_time()? < warm {
             self.next_batch()?;
         }
+        let (own, wall) = (thread_time()?, Instant::now());
         let start = self.engine_time()?;
         let mut run = Run::default();
         while run.time < length {
             run.ops += self.next_batch()?;
             run.time = self.engine_time()? - start;
         }
+        let share = (thread_time()? - own).as_secs_f64() / wall.elapsed().as_secs_f64();
         self.drain(|_| ())?;
-        Ok(run)
+        Ok((run, 100.0 * share))
     }
 
     /// The cpu time of the engine's thread so far. It never sleeps, so this is also the time that it had its cpu.
@@ -190,11 +212,49 @@ impl Rig {
     }
 }
 
-/// How well batches were filled, in words, between two readings.
-pub fn fill(before: DeviceStats, after: DeviceStats) -> String {
-    let (requests, batches) = (after.requests - before.requests, after.batches - before.batches);
-    let mean = requests as f64 / batches.max(1) as f64;
-    format!("{requests} requests in {batches} batches: {mean:.2} in each")
+/// How well batches were filled: how many had so many requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fill(Vec<u64>);
+
+impl Fill {
+    /// Between two readings.
+    pub fn between(before: &DeviceStats, after: &DeviceStats) -> Self {
+        let before = before.fill.iter().copied().chain(std::iter::repeat(0));
+        Self(after.fill.iter().zip(before).map(|(after, before)| after - before).collect())
+    }
+
+    /// Requests in a batch on average; 0 when there was none.
+    pub fn mean(&self) -> f64 {
+        let requests: u64 = self.0.iter().zip(0..).map(|(batches, size)| batches * size).sum();
+        requests as f64 / self.0.iter().sum::<u64>().max(1) as f64
+    }
+
+    /// Batches of so many requests.
+    #[cfg(test)]
+    pub fn of(&self, requests: usize) -> u64 {
+        self.0.get(requests).copied().unwrap_or(0)
+    }
+
+    /// With others.
+    pub fn add(&mut self, other: &Self) {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, n)| *sum += n);
+    }
+}
+
+impl fmt::Display for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_size = || self.0.iter().zip(0u64..).filter(|(batches, _)| **batches > 0);
+        let batches: u64 = of_size().map(|(batches, _)| batches).sum();
+        let requests: u64 = of_size().map(|(batches, size)| batches * size).sum();
+        write!(f, "{requests} requests in {batches} batches, {:.2} in each", self.mean())?;
+        let mut before = ": ";
+        for (n, size) in of_size() {
+            write!(f, "{before}{n} of {size}")?;
+            before = ", ";
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -205,7 +265,7 @@ mod tests {
     fn requests_go_round_and_their_tags_come_back() {
         let cpus = warpdrive_pipeline::cores::allowed().unwrap();
         let key = RsaKey::generate(2048).unwrap();
-        let mut rig = Rig::open(&key, *cpus.last().unwrap(), 4).unwrap();
+        let mut rig = Rig::open(&key, *cpus.last().unwrap(), 4, RsaOptions::default()).unwrap();
         for tag in 10..14 {
             assert!(rig.send(tag));
         }
@@ -214,18 +274,25 @@ mod tests {
         rig.drain(|tag| tags.push(tag)).unwrap();
         tags.sort_unstable();
         assert_eq!(tags, [10, 11, 12, 13]);
+        let mut times = Vec::new();
+        rig.alone(3, |ticks| times.push(ticks)).unwrap();
+        assert!(times.len() == 3 && times.iter().all(|t| *t > 0), "{times:?}");
         let before = rig.stats();
-        let run = rig.rate(Duration::from_millis(5)).unwrap();
+        let (run, share) = rig.rate(Duration::from_millis(5)).unwrap();
+        assert!((0.1..101.0).contains(&share), "{share}");
         let after = rig.stats();
         assert!(run.ops > 0 && run.time >= Duration::from_millis(5), "{run:?}");
         assert!(after.requests - before.requests >= run.ops, "{run:?}");
-        assert_eq!((before.requests, before.errors, after.errors), (4, 0, 0));
+        assert_eq!((before.requests, before.errors, after.errors), (7, 0, 0));
     }
 
     #[test]
     fn the_filling_of_batches_is_that_of_the_time_between() {
-        let stats = |requests, batches| DeviceStats { requests, batches, ..DeviceStats::default() };
-        assert_eq!(fill(stats(10, 10), stats(26, 12)), "16 requests in 2 batches: 8.00 in each");
-        assert_eq!(fill(stats(1, 1), stats(1, 1)), "0 requests in 0 batches: 0.00 in each");
+        let stats = |fill: &[u64]| DeviceStats { fill: fill.to_vec(), ..DeviceStats::default() };
+        let mut fill = Fill::between(&stats(&[0, 5, 0, 1]), &stats(&[0, 7, 0, 5]));
+        assert_eq!(fill.to_string(), "14 requests in 6 batches, 2.33 in each: 2 of 1, 4 of 3");
+        fill.add(&Fill::between(&stats(&[]), &stats(&[0, 0, 0, 0, 10])));
+        assert_eq!(fill.to_string(), "54 requests in 16 batches, 3.38 in each: 2 of 1, 4 of 3, 10 of 4");
+        assert_eq!(Fill::default().to_string(), "0 requests in 0 batches, 0.00 in each");
     }
 }

@@ -49,9 +49,9 @@ pub type Subject<'a> = Box<dyn FnMut(Class, &mut Rng) -> Result<u64, BenchError>
 /// Something to test.
 pub struct Trial<'a> {
     /// What it adds to the name of its line.
-    pub suffix: &'static str,
+    pub suffix: String,
     /// The two classes, in words.
-    pub classes: &'static str,
+    pub classes: String,
     /// The operation.
     pub subject: Subject<'a>,
 }
@@ -153,14 +153,14 @@ fn planted(seed: u64) -> (Trial<'static>, Trial<'static>) {
     };
     let secret = bytes();
     let guesses: Vec<[[u8; SECRET]; POOL]> = vec![[secret; POOL], std::array::from_fn(|_| bytes())];
-    let trial = |suffix, classes, equal: fn(&[u8; SECRET], &[u8; SECRET]) -> bool| {
+    let trial = |suffix: &str, classes: &str, equal: fn(&[u8; SECRET], &[u8; SECRET]) -> bool| {
         let guesses = guesses.clone();
         let subject = move |class: Class, random: &mut Rng| {
             // A copy, so that all are compared at one place.
             let guess = guesses[usize::from(class == Class::Second)][random.usize(..POOL)];
             Ok(timed(|| equal(black_box(&secret), black_box(&guess))))
         };
-        Trial { suffix, classes, subject: Box::new(subject) }
+        Trial { suffix: suffix.to_owned(), classes: classes.to_owned(), subject: Box::new(subject) }
     };
     (
         trial(

@@ -341,3 +341,6 @@ fn library_kernels() -> &'static str {
     }
     std::env::consts::ARCH
 }
+
+#[cfg(test)]
+mod tests;

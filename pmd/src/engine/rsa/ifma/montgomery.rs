@@ -7,6 +7,19 @@
 //! m′ = −M⁻¹ mod 2^520: the quotient is t0 itself. It leaves a sum of up to 2^520 · M, so the last block takes the
 //! ordinary step: q = l · m′ mod 2^520, + q · M.
 //!
+//! **Bounds of values.** Let T be what is reduced, n the number of blocks, and M ≤ R / 2^8. As t0 < 2^520 and M″ ≤ M, a
+//! block's removal makes T / 2^520 + 2^520 · M of T at most, so n − 1 of them leave less than
+//! T / 2^(520 (n − 1)) + (2^520 + 1 + 2^-519) · M. The last step adds q · M < 2^520 · M and divides:
+//! T / R + (2 + 2^-519) · M. For a product, T < 9 M² ≤ 9 M R / 2^8, and the result is below 2.04 M; for one block alone,
+//! which has the last step only, below 1.04 M. [`reduce_value`] takes T < 4 · 2^(1024 n), which is less than M R / 2^5.
+//! What is below 3 M fits the digits, so nothing is carried out of the highest.
+//!
+//! **Bounds of columns.** The halves of a digit product are below 2^52. In a column meet at most 20 of them for each
+//! block of a product, of which there are n in x · y, n − 1 in the removals and one in the last step: 40 n in all, with
+//! the carries between blocks less than one more. Karatsuba's kernels add some of them twice, others with a minus sign,
+//! and up to two digits to correct the sign: at most 40 for 20. So columns stay within ±(80 n + 1) · 2^52, less than
+//! 2^62 for eight blocks, and are carried as signed numbers.
+//!
 //! **Order.** Functions take several independent chains (the halves p and q of a key) and go kernel by kernel from one
 //! to the other, so that the carries of one run while the other multiplies.
 
@@ -41,6 +54,12 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// The columns as the last operation left them.
+    #[cfg(test)]
+    pub(super) fn columns(&self) -> &[V] {
+        &self.columns
+    }
+
     pub(super) fn wipe(&mut self) {
         wipe(&mut self.columns);
         wipe(&mut self.q);

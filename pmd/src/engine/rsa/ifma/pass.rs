@@ -17,6 +17,8 @@ use super::super::secret::{Plain, wipe};
 use super::block::{Block, DIGITS, block_of, plain};
 use super::constants::{Half, Layout};
 use super::exponent::{Table, exponentiate};
+#[cfg(test)]
+use super::fault;
 use super::montgomery::{Chain, MAX_BLOCKS, Modulus, Scratch, direction, multiply, reduce_value, square};
 use super::simd::{LANES, V, carry, digit, zero};
 
@@ -172,6 +174,11 @@ fn finish<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, p: &Half<'_>) -> u8
     let n = keys.layout.blocks();
     let digits = n * DIGITS;
     let whole = keys.layout.product(keys.lanes);
+    #[cfg(test)]
+    {
+        fault::strike(fault::Place::P, &mut arena.a);
+        fault::strike(fault::Place::Q, &mut arena.b);
+    }
     // (xp − xq) · R mod p, from xq · R² / R.
     let x = &mut arena.x[0];
     to_blocks::<K>(&mut x[..n], &arena.b);
@@ -204,6 +211,8 @@ fn finish<const K: bool>(arena: &mut Arena, keys: &Keys<'_>, p: &Half<'_>) -> u8
         *s = digit(v);
     }
     unblind::<K>(arena, keys);
+    #[cfg(test)]
+    fault::strike(fault::Place::Result, &mut arena.output);
     if keys.check { check::<K>(arena, keys) } else { !0 }
 }
 
