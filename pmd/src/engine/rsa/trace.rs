@@ -59,7 +59,10 @@ pub(super) fn compare<T>(
                 // SAFETY: ends the child, without destructors.
                 unsafe { libc::_exit(0) }
             }
-            pid => Traced(pid),
+            pid => {
+                assert!(pid > 0, "a process to trace");
+                Traced(pid)
+            }
         }
     };
     let mut pair = [start(0), start(1)];
