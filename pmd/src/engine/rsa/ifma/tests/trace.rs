@@ -108,7 +108,7 @@ fn every_kind_of_pass_takes_the_same_way_whatever_the_secrets() {
 }
 
 #[test]
-#[ignore = "takes an hour"]
+#[ignore = "takes hours"]
 fn passes_of_every_size_take_the_same_way_whatever_the_secrets() {
     for bits in [2048, 3072, 4096] {
         same(bits, false, Way { karatsuba: true, blinding: true });
