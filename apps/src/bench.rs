@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use warpdrive_perf::{BENCHES, Line, Machine, Options, find};
+use warpdrive_perf::{BENCHES, Bench, Line, Machine, Options, find};
 use warpdrive_pipeline::diag::known_names;
 
 use crate::cli::BenchArgs;
@@ -23,7 +23,7 @@ pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
         eprintln!("error: there is no bench {:?}: {help}", args.name);
         return ExitCode::from(2);
     };
-    let options = match options(args, allowed) {
+    let options = match options(args, bench, allowed) {
         Ok(options) => options,
         Err(e) => {
             eprintln!("error: {e}");
@@ -55,16 +55,19 @@ pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
     }
 }
 
-fn options(args: &BenchArgs, allowed: &[usize]) -> std::io::Result<Options> {
+fn options(args: &BenchArgs, bench: &Bench, allowed: &[usize]) -> std::io::Result<Options> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(Options {
-        slice: Duration::from_secs_f64(args.seconds),
-        rounds: args.rounds,
+        slice: Duration::from_secs_f64(args.seconds.unwrap_or(bench.seconds)),
+        rounds: args.rounds.unwrap_or(bench.rounds),
         cpus: allowed.to_vec(),
         program: std::env::current_exe()?,
+        crypto_mb: args.crypto_mb.clone(),
+        seed: args.seed,
+        samples: args.samples,
         stop,
     })
 }
@@ -82,15 +85,18 @@ fn list(as_json: bool) -> ExitCode {
         let written = if as_json {
             json(bench)
         } else {
+            let package = match bench.package {
+                "" => String::new(),
+                package => format!(" (apt-get install {package})"),
+            };
             writeln!(
                 std::io::stdout(),
-                "{:width$}  {}, in {}\n{:width$}  against {} (apt-get install {})",
+                "{:width$}  {}, in {}\n{:width$}  against {}{package}",
                 bench.name,
                 bench.about,
                 bench.unit,
                 "",
-                bench.peer,
-                bench.package
+                bench.peer
             )
         };
         if written.is_err() {

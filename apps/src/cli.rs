@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::TypedValueParser as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
+use warpdrive_perf::{SAMPLES, SEED};
+use warpdrive_pmd::engine::rsa::Simd;
 
 /// A poll-mode dataplane with accelerator queues, in user space.
 #[derive(Parser)]
@@ -54,6 +56,8 @@ pub enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        simd: SimdArgs,
     },
     /// Say what this machine offers, why it matters, and the command that mends what is missing.
     Doctor {
@@ -88,6 +92,14 @@ pub struct CoreArgs {
     pub lcores: Option<String>,
 }
 
+/// Which code computes RSA.
+#[derive(Args)]
+pub struct SimdArgs {
+    /// Compute RSA with this code on every soft-rsa device.
+    #[arg(long, value_name = "NAME", value_parser = simds())]
+    pub force_simd: Option<Simd>,
+}
+
 #[derive(Args)]
 pub struct CheckArgs {
     /// The TOML file; without it the built-in demonstration.
@@ -97,6 +109,8 @@ pub struct CheckArgs {
     /// Use 4 KiB pages, whatever the configuration says.
     #[arg(long)]
     pub no_huge: bool,
+    #[command(flatten)]
+    pub simd: SimdArgs,
     /// As JSON.
     #[arg(long)]
     pub json: bool,
@@ -124,18 +138,40 @@ pub struct BenchArgs {
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
-    /// Length of one slice in seconds.
-    #[arg(long, value_name = "N", default_value = "0.2", value_parser = seconds)]
-    pub seconds: f64,
-    /// How many slices each side gets, in turn.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = clap::value_parser!(u16).range(1..=1000).map(usize::from))]
-    pub rounds: usize,
+    /// Length of one slice in seconds; each bench has its own default.
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// How many slices each side gets, in turn; each bench has its own default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000).map(usize::from))]
+    pub rounds: Option<usize>,
+    /// Intel's crypto_mb as a shared library, to compare RSA with.
+    #[arg(long, value_name = "PATH", env = "WARPDRIVE_CRYPTO_MB")]
+    pub crypto_mb: Option<PathBuf>,
+    /// Seed of whatever is random.
+    #[arg(long, value_name = "N", default_value_t = SEED)]
+    pub seed: u64,
+    /// How often rsa-timing measures.
+    #[arg(long, value_name = "N", default_value_t = SAMPLES, value_parser = samples)]
+    pub samples: usize,
+}
+
+/// The names of the configuration files.
+fn simds() -> impl TypedValueParser<Value = Simd> {
+    PossibleValuesParser::new(Simd::ALL.map(Simd::name))
+        .try_map(|name| Simd::ALL.into_iter().find(|simd| simd.name() == name).ok_or("not one of them"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.001..=60.0).contains(&seconds) => Ok(seconds),
         _ => Err("a number from 0.001 to 60 is needed".to_owned()),
+    }
+}
+
+fn samples(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(samples) if (1_000..=10_000_000).contains(&samples) => Ok(samples),
+        _ => Err("a number from 1000 to 10000000 is needed".to_owned()),
     }
 }
 

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         cli::Command::Run(args) => run::run(&args, &allowed),
         cli::Command::Check(args) => run::check(&args, &allowed),
         cli::Command::Bench(args) => bench::bench(&args, &allowed),
-        cli::Command::Devices { json } => devices::devices(json),
+        cli::Command::Devices { json, simd } => devices::devices(json, simd.force_simd),
         cli::Command::Doctor { fix, json } => examine(fix, json),
         cli::Command::Completions { shell } => {
             clap_complete::generate(shell, &mut cli::Cli::command(), "warpdrive", &mut std::io::stdout());

@@ -10,9 +10,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use warpdrive_pipeline::config::{Config, Pages};
 use warpdrive_pipeline::cores::{self, CoreError, LcoreMap};
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
-use warpdrive_pipeline::launch::{self, Options};
+use warpdrive_pipeline::launch::{self, LaunchError, Options};
 use warpdrive_pipeline::plan::Plan;
 use warpdrive_pipeline::running::Running;
+use warpdrive_pmd::engine::Engine as _;
+use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOptions};
 use warpdrive_pmd::port::Link;
 
 use crate::cli::{CheckArgs, RunArgs};
@@ -32,6 +34,8 @@ enum Refused {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Core(#[from] CoreError),
+    #[error("--force-simd: {0}")]
+    Simd(String),
 }
 
 impl Refused {
@@ -39,7 +43,7 @@ impl Refused {
         eprintln!("{}{self}", if matches!(self, Self::Config(_)) { "" } else { "error: " });
         match self {
             Self::Config(_) => ExitCode::from(EX_CONFIG),
-            Self::Read { .. } => ExitCode::FAILURE,
+            Self::Read { .. } | Self::Simd(_) => ExitCode::FAILURE,
             Self::Core(_) => ExitCode::from(2),
         }
     }
@@ -79,6 +83,10 @@ fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String),
     if args.no_huge {
         config.eal.pages = Pages::K4;
         config.mempools.iter_mut().for_each(|m| m.value.pages = None);
+    }
+    if let Some(simd) = args.simd.force_simd {
+        RsaEngine::supports(&RsaOptions { simd, ..RsaOptions::default() }).map_err(Refused::Simd)?;
+        config.force_simd(simd);
     }
     let c = &args.cores;
     let chosen = cores::choose(c.mask.as_deref(), c.list.as_deref(), c.lcores.as_deref())?;
@@ -141,7 +149,9 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
     let mut running = match launch::launch(&plan, &options) {
         Ok(running) => running,
         Err(e) => {
-            eprintln!("error: {e}");
+            // What has a place in the configuration says "error" behind it.
+            let prefix = if matches!(e, LaunchError::Key(_)) { "" } else { "error: " };
+            eprintln!("{prefix}{e}");
             return ExitCode::FAILURE;
         }
     };

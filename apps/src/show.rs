@@ -4,10 +4,13 @@ use std::io::IsTerminal;
 
 use serde_json::{Value, json};
 use warpdrive_pipeline::cores::LcoreMap;
-use warpdrive_pipeline::plan::{Plan, StagePlan};
+use warpdrive_pipeline::plan::{EnginePlan, Plan, StagePlan};
 use warpdrive_pipeline::running::{Ended, StartReport};
-use warpdrive_pipeline::snapshot::{LatencySnapshot, PipelineSnapshot, PortSnapshot, Snapshot};
+use warpdrive_pipeline::snapshot::{
+    DeviceSnapshot, LatencySnapshot, PipelineSnapshot, PortSnapshot, Snapshot,
+};
 use warpdrive_pmd::engine::Placement;
+use warpdrive_pmd::engine::rsa::RsaOptions;
 use warpdrive_pmd::port::Link;
 
 /// Whether to colour what goes to `stream`.
@@ -63,6 +66,19 @@ fn pipelines(plan: &Plan) -> impl Iterator<Item = String> {
     })
 }
 
+/// How an engine is to work, where there is a choice.
+fn options(engine: &EnginePlan) -> String {
+    let EnginePlan::Rsa(RsaOptions { simd, passes, deadline, blinding, .. }) = engine else {
+        return String::new();
+    };
+    let passes = format!("{passes:?}").to_lowercase();
+    let deadline = match deadline.as_micros() {
+        0 => String::new(),
+        us => format!(", deadline {us} us"),
+    };
+    format!("; simd {}, passes {passes}{deadline}{}", simd.name(), if *blinding { ", blinding" } else { "" })
+}
+
 /// A plan, for `check`.
 pub fn plan(plan: &Plan, lcores: &LcoreMap, name: &str) {
     println!("{name}: ok");
@@ -72,7 +88,7 @@ pub fn plan(plan: &Plan, lcores: &LcoreMap, name: &str) {
             Placement::Inline => "inline".to_owned(),
             Placement::Core { cpu, .. } => format!("on cpu {cpu}, its own"),
         };
-        println!("device {:?}: {place}", d.name);
+        println!("device {:?}: {place}{}", d.name, options(&d.engine));
     }
     for line in pipelines(plan) {
         println!("{line}");
@@ -162,6 +178,42 @@ pub fn time(ns: u64) -> String {
     }
 }
 
+/// The numbers of a device, a line each.
+fn device(d: &DeviceSnapshot, colour: bool) -> Vec<String> {
+    let t = &d.stats;
+    let mut lines = vec![
+        format!(
+            "device {:?} ({}): {} requests, {} errors, {} bytes in, {} out",
+            d.name, d.driver, t.requests, t.errors, t.bytes_in, t.bytes_out
+        ),
+        format!(
+            "  {} batches of {:.1} on average, {} at most; requests waited p50 {} p99 {} max {}",
+            t.batches,
+            d.mean_fill,
+            d.batch,
+            time(t.wait.p50_ns),
+            time(t.wait.p99_ns),
+            time(t.wait.max_ns),
+        ),
+    ];
+    let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let mut warn = |text: String| lines.push(format!("  {on}warning: {text}{off}"));
+    if t.retried > 0 {
+        warn(format!(
+            "{} of its results did not pass their check and were computed again on another path: \
+             the cpu or the memory may be faulty",
+            t.retried
+        ));
+    }
+    if t.panics > 0 {
+        warn(format!("{} of its batches were lost to a panic of the engine", t.panics));
+    }
+    if t.failed {
+        warn("its engine has died: see the log".to_owned());
+    }
+    lines
+}
+
 /// The numbers at the end.
 pub fn ended(ended: &Ended, asked: Option<&str>) {
     let s = &ended.snapshot;
@@ -174,13 +226,9 @@ pub fn ended(ended: &Ended, asked: Option<&str>) {
     for (name, (packets, bytes)) in &s.counts {
         println!("count {name:?}: {packets} packets, {bytes} bytes");
     }
-    for d in &s.devices {
-        let t = &d.stats;
-        let batch = t.requests as f64 / t.batches.max(1) as f64;
-        println!(
-            "device {:?} ({}): {} requests, {} errors, {batch:.1} a batch, {} bytes in, {} out",
-            d.name, d.driver, t.requests, t.errors, t.bytes_in, t.bytes_out
-        );
+    let colour = colour(&std::io::stdout());
+    for line in s.devices.iter().flat_map(|d| device(d, colour)) {
+        println!("{line}");
     }
     for p in &s.pools {
         println!(
@@ -269,4 +317,34 @@ pub fn ended_json(ended: &Ended) -> Value {
         "abandoned_packets": ended.abandoned,
         "failures": ended.failures.iter().map(|(p, what)| json!({ "port": p, "what": what })).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warpdrive_pmd::stats::{DeviceStats, WaitStats};
+
+    #[test]
+    fn what_should_not_be_overlooked_of_a_device_is_marked() {
+        let wait = WaitStats { count: 24, p50_ns: 1_000, p90_ns: 2_000, p99_ns: 30_000, max_ns: 40_000 };
+        let stats = DeviceStats { requests: 24, batches: 4, wait, ..DeviceStats::default() };
+        let mut d =
+            DeviceSnapshot { name: "r".to_owned(), driver: "soft-rsa", batch: 8, mean_fill: 6.0, stats };
+        let lines = device(&d, true);
+        assert_eq!(lines.len(), 2, "nothing is amiss: {lines:?}");
+        assert_eq!(
+            lines[1],
+            "  4 batches of 6.0 on average, 8 at most; requests waited p50 1000 ns p99 30.0 us max 40.0 us"
+        );
+        (d.stats.retried, d.stats.panics, d.stats.failed) = (3, 2, true);
+        let plain = device(&d, false);
+        for (line, part) in
+            plain[2..].iter().zip(["3 of its results did not pass", "2 of its batches", "has died"])
+        {
+            assert!(line.starts_with("  warning: ") && line.contains(part), "{line}");
+        }
+        assert_eq!(plain.len(), 5);
+        let coloured = device(&d, true);
+        assert!(coloured[2..].iter().all(|l| l.contains("\x1b[1;31mwarning: ") && l.ends_with("\x1b[0m")));
+    }
 }

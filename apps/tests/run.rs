@@ -9,9 +9,13 @@ mod demo;
 mod echo;
 #[path = "run/ends.rs"]
 mod ends;
+#[path = "run/keys.rs"]
+mod keys;
 #[path = "run/links.rs"]
 mod links;
 #[path = "run/resources.rs"]
 mod resources;
+#[path = "run/rsa_engine.rs"]
+mod rsa_engine;
 #[path = "run/syscalls.rs"]
 mod syscalls;

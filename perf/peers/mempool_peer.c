@@ -1,5 +1,5 @@
 /* rte_mempool on one core: the price of taking objects and giving them back. See README.md. */
-#include "peer.h"
+#include "dpdk.h"
 
 #include <rte_mbuf.h>
 #include <rte_mempool.h>

@@ -1,5 +1,5 @@
 /* rte_ring from one core to another: the price of moving a pointer. See README.md. */
-#include "peer.h"
+#include "dpdk.h"
 
 #include <rte_launch.h>
 #include <rte_pause.h>

@@ -1,9 +1,10 @@
-//! The C peers: small programs on DPDK's libraries, in perf/peers, built when they are wanted.
+//! The C peers: small programs on the libraries of others, in perf/peers, built when they are wanted.
 
 use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 use crate::BenchError;
@@ -13,36 +14,52 @@ use crate::peers::{NoPeer, Process, START, which};
 /// The sources of the C peers.
 const SOURCES: &[(&str, &str)] = &[
     ("peer.h", include_str!("../peers/peer.h")),
+    ("dpdk.h", include_str!("../peers/dpdk.h")),
     ("mempool_peer.c", include_str!("../peers/mempool_peer.c")),
     ("ring_peer.c", include_str!("../peers/ring_peer.c")),
+    ("rsa_peer.c", include_str!("../peers/rsa_peer.c")),
 ];
+
+/// A library that C peers are built on.
+#[derive(Clone, Copy, Debug)]
+pub struct Library {
+    /// Its name in lines.
+    pub name: &'static str,
+    /// Its name for pkg-config.
+    pub module: &'static str,
+    /// The Debian package with its headers.
+    pub package: &'static str,
+}
+
+/// What `mempool_peer` and `ring_peer` use.
+pub const DPDK: Library = Library { name: "DPDK", module: "libdpdk", package: "libdpdk-dev" };
+/// What `rsa_peer` uses.
+pub const OPENSSL: Library = Library { name: "OpenSSL", module: "libcrypto", package: "libssl-dev" };
 
 /// A folder with C peers that were built, gone with this.
 pub struct CPeers {
     folder: TempDir,
+    library: Library,
     version: String,
 }
 
 impl CPeers {
-    /// The name in lines.
-    pub const NAME: &str = "DPDK";
-
     /// Builds one program. Takes a few seconds.
     ///
     /// # Errors
-    /// [`NoPeer`] when DPDK's headers or the compiler are missing or do not work.
-    pub fn build(program: &str) -> Result<Self, NoPeer> {
-        let no = |why: String| NoPeer { peer: Self::NAME, why };
+    /// [`NoPeer`] when the library's headers or the compiler are missing or do not work.
+    pub fn build(program: &str, library: Library) -> Result<Self, NoPeer> {
+        let no = |why: String| NoPeer { peer: library.name, why };
         if which("gcc").is_none() || which("pkg-config").is_none() {
-            return Err(NoPeer::absent(Self::NAME, "gcc pkg-config libdpdk-dev"));
+            return Err(NoPeer::absent(library.name, &format!("gcc pkg-config {}", library.package)));
         }
         let output = |arguments: &[&str]| {
-            let output = Command::new("pkg-config").args(arguments).arg("libdpdk").output().ok()?;
+            let output = Command::new("pkg-config").args(arguments).arg(library.module).output().ok()?;
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
         let (Some(version), Some(flags)) = (output(&["--modversion"]), output(&["--cflags", "--libs"]))
         else {
-            return Err(NoPeer::absent(Self::NAME, "libdpdk-dev"));
+            return Err(NoPeer::absent(library.name, library.package));
         };
         let folder =
             TempDir::with_prefix("warpdrive-perf-").map_err(|e| no(format!("no folder to build in: {e}")))?;
@@ -54,19 +71,20 @@ impl CPeers {
             .current_dir(folder.path())
             .args(["-O3", "-march=native", "-o", program, &format!("{program}.c")])
             .args(flags.split_whitespace())
+            .arg("-ldl")
             .output()
             .map_err(|e| no(format!("gcc does not start: {e}")))?;
         if !built.status.success() {
             let said = String::from_utf8_lossy(&built.stderr);
             return Err(no(format!("{program}.c does not compile: {}", said.lines().next().unwrap_or("?"))));
         }
-        Ok(Self { folder, version })
+        Ok(Self { folder, library, version })
     }
 
     /// Name and version.
     #[must_use]
     pub fn title(&self) -> String {
-        format!("{} {}", Self::NAME, self.version)
+        format!("{} {}", self.library.name, self.version)
     }
 
     /// Starts the program; it waits for its slices without using the cpu.
@@ -82,7 +100,7 @@ impl CPeers {
         });
         started
             .map(|process| CPeer { process, limit: slice + START })
-            .map_err(|e| NoPeer { peer: Self::NAME, why: e.to_string() })
+            .map_err(|e| NoPeer { peer: self.library.name, why: e.to_string() })
     }
 }
 
@@ -104,7 +122,7 @@ impl CPeer {
     /// # Errors
     /// [`BenchError::Program`] when it breaks off.
     pub fn slice(&mut self) -> Result<f64, BenchError> {
-        Ok(self.measure()?.cycles_per_object)
+        Ok(self.measure::<PeerSlice>()?.cycles_per_object)
     }
 
     /// The same by its cpu time: for a peer of one thread.
@@ -113,19 +131,19 @@ impl CPeer {
     /// [`BenchError::Program`] when it breaks off.
     pub fn cpu_slice(&mut self) -> Result<f64, BenchError> {
         let before = cpu_time(self.process.id())?;
-        let slice = self.measure()?;
+        let slice: PeerSlice = self.measure()?;
         let used = cpu_time(self.process.id())? - before;
         Ok(in_ticks(used) / slice.objects as f64)
     }
 
-    fn measure(&mut self) -> Result<PeerSlice, BenchError> {
+    /// Has it measure one slice; returns what it says of it.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when it breaks off.
+    pub fn measure<T: DeserializeOwned>(&mut self) -> Result<T, BenchError> {
         self.process.send("go")?;
-        self.process.read(self.limit, "a slice", peer_slice)
+        self.process.read(self.limit, "a slice", |line| serde_json::from_str(line).ok())
     }
-}
-
-fn peer_slice(line: &str) -> Option<PeerSlice> {
-    serde_json::from_str(line).ok()
 }
 
 #[cfg(test)]
@@ -134,6 +152,7 @@ mod tests {
 
     #[test]
     fn a_slice_of_a_c_peer_is_read() {
+        let peer_slice = |line: &str| serde_json::from_str::<PeerSlice>(line).ok();
         let line = r#"{"name":"mempool-cache-32","bulk":32,"cycles_per_object":0.730,"objects":355923968}"#;
         let slice = peer_slice(line).unwrap();
         assert_eq!((slice.cycles_per_object, slice.objects), (0.73, 355_923_968));

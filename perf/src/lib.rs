@@ -15,6 +15,8 @@ use warpdrive_mempool::MemError;
 use warpdrive_pipeline::cores::CoreError;
 use warpdrive_pipeline::diag::ConfigError;
 use warpdrive_pipeline::launch::LaunchError;
+use warpdrive_pmd::device::DeviceError;
+use warpdrive_pmd::engine::rsa::RsaError;
 
 mod af_xdp;
 pub mod cpeers;
@@ -26,6 +28,7 @@ mod mempool;
 pub mod os;
 pub mod peers;
 mod ring;
+mod rsa;
 pub mod testpmd;
 
 pub use measure::{Better, Line, Machine};
@@ -33,22 +36,31 @@ pub use measure::{Better, Line, Machine};
 /// A bench: its name and what it does.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Bench {
-    /// What it is called on the command line, and its first line.
+    /// What it is called on the command line, and how its lines begin.
     pub name: &'static str,
     /// What is measured.
     pub about: &'static str,
     /// What it is compared with.
     pub peer: &'static str,
-    /// The Debian package that has the peer.
+    /// The Debian packages that have the peer; empty if it needs none.
     pub package: &'static str,
     /// What it counts in.
     pub unit: &'static str,
+    /// Length of a slice in seconds, unless the user says another.
+    pub seconds: f64,
+    /// How many slices each side gets, unless the user says another number.
+    pub rounds: usize,
     #[serde(skip)]
     run: fn(&Options, Emit<'_>) -> Result<(), BenchError>,
 }
 
 /// Where lines go as soon as they are known.
 pub type Emit<'a> = &'a mut dyn FnMut(Line);
+
+/// Slices of most benches, in seconds: long against a scheduler's.
+const SLICE_S: f64 = 0.2;
+/// Rounds of most benches.
+const ROUNDS: usize = 15;
 
 /// All benches.
 pub const BENCHES: &[Bench] = &[
@@ -58,6 +70,8 @@ pub const BENCHES: &[Bench] = &[
         peer: "dpdk-testpmd, io forwarding between two net_null ports",
         package: "dpdk",
         unit: "packets/s",
+        seconds: SLICE_S,
+        rounds: ROUNDS,
         run: forward::run,
     },
     Bench {
@@ -66,6 +80,8 @@ pub const BENCHES: &[Bench] = &[
         peer: "rte_mempool with a cache of 512; also without, and rte_pktmbuf",
         package: "libdpdk-dev",
         unit: "cycles/object",
+        seconds: SLICE_S,
+        rounds: ROUNDS,
         run: mempool::run,
     },
     Bench {
@@ -74,6 +90,8 @@ pub const BENCHES: &[Bench] = &[
         peer: "rte_ring, single producer and consumer",
         package: "libdpdk-dev",
         unit: "cycles/object",
+        seconds: SLICE_S,
+        rounds: ROUNDS,
         run: ring::run,
     },
     Bench {
@@ -82,6 +100,8 @@ pub const BENCHES: &[Bench] = &[
         peer: "dpdk-testpmd with as many mbufs",
         package: "dpdk",
         unit: "bytes",
+        seconds: SLICE_S,
+        rounds: ROUNDS,
         run: memory::run,
     },
     Bench {
@@ -90,9 +110,23 @@ pub const BENCHES: &[Bench] = &[
         peer: "dpdk-testpmd, io forwarding between two net_af_xdp ports",
         package: "dpdk",
         unit: "packets/s",
+        seconds: SLICE_S,
+        rounds: ROUNDS,
         run: af_xdp::run,
     },
+    rsa::BENCH_2048,
+    rsa::BENCH_3072,
+    rsa::BENCH_4096,
+    rsa::latency::BENCH,
+    rsa::passes::BENCH,
+    rsa::queue::BENCH,
+    rsa::timing::BENCH,
 ];
+
+/// The seed of a user who gives none.
+pub const SEED: u64 = 1;
+/// The number of samples of a user who gives none.
+pub const SAMPLES: usize = 20_000;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -105,6 +139,12 @@ pub struct Options {
     pub cpus: Vec<usize>,
     /// The `warpdrive` program, for benches that start it.
     pub program: PathBuf,
+    /// Intel's crypto_mb as a shared library, if there is one to compare with.
+    pub crypto_mb: Option<PathBuf>,
+    /// Of whatever is random: the same seed gives the same sequence.
+    pub seed: u64,
+    /// How often a bench of statistics measures.
+    pub samples: usize,
     /// Set when the user wants an end.
     pub stop: Arc<AtomicBool>,
 }
@@ -133,7 +173,17 @@ impl Options {
     #[must_use]
     pub fn command(&self, bench: &str) -> String {
         let (seconds, rounds) = (self.slice.as_secs_f64(), self.rounds);
-        format!("warpdrive bench {bench} --json --seconds {seconds} --rounds {rounds}")
+        let mut command = format!("warpdrive bench {bench} --json --seconds {seconds} --rounds {rounds}");
+        if let Some(library) = &self.crypto_mb {
+            command += &format!(" --crypto-mb {}", library.display());
+        }
+        if self.seed != SEED {
+            command += &format!(" --seed {}", self.seed);
+        }
+        if self.samples != SAMPLES {
+            command += &format!(" --samples {}", self.samples);
+        }
+        command
     }
 
     /// To be called between slices.
@@ -205,6 +255,27 @@ pub enum BenchError {
     /// The pipeline.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// A test of time that does not tell a leak from none.
+    #[error(
+        "{what} (|t| = {t:.1}), so the other tests would mean nothing. Remedy: more --samples, less load on the machine"
+    )]
+    Blind {
+        /// What went wrong.
+        what: &'static str,
+        /// Welch's t.
+        t: f64,
+    },
+    /// Time that depends on secrets.
+    #[error(
+        "time depends on what nobody may learn: {0}. Remedy: do not offer that operation to strangers until it is mended"
+    )]
+    Leak(String),
+    /// A key.
+    #[error(transparent)]
+    Rsa(#[from] RsaError),
+    /// An accelerator.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// The bench of a name.

@@ -172,6 +172,14 @@ pub fn on_cpu<T: Send>(
     })
 }
 
+/// The cpu time of the calling thread so far.
+///
+/// # Errors
+/// [`BenchError::CpuTime`].
+pub fn thread_time() -> Result<Duration, BenchError> {
+    os::thread_time().map_err(|cause| BenchError::CpuTime { pid: std::process::id(), cause })
+}
+
 /// The cpu time of a process so far.
 ///
 /// # Errors
@@ -292,6 +300,9 @@ mod tests {
             rounds,
             cpus: vec![0],
             program: "warpdrive".into(),
+            crypto_mb: None,
+            seed: crate::SEED,
+            samples: crate::SAMPLES,
             stop: Arc::new(AtomicBool::new(false)),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use warpdrive_mempool::{Buffers, Burst, DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
 use warpdrive_pmd::clock::{Clock, ticks};
 
-use crate::cpeers::{CPeer, CPeers};
+use crate::cpeers::{CPeer, CPeers, DPDK};
 use crate::measure::{Better, Contender, Line, alternate, cpu_time, in_ticks, on_cpu};
 use crate::peers::{NoPeer, PageSize};
 use crate::{BenchError, Emit, Options};
@@ -23,7 +23,7 @@ pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let page = if pages == PageSize::Huge { Page::Size2M } else { Page::Size4K };
     let config = PoolConfig { pages: PageChoice::Exactly(page), ..PoolConfig::default() };
     let pool = Mempool::new(&config, &Domain::new(DmaMode::Sva))?;
-    let built = CPeers::build(PROGRAM);
+    let built = CPeers::build(PROGRAM, DPDK);
     for bulk in [32, 8, 1] {
         bulks(options, cpu, pages, &pool, built.as_ref(), bulk, emit)?;
     }
@@ -54,7 +54,7 @@ fn bulks(
     } else {
         let why =
             "on 4 KiB pages its buffers collide in the first-level cache. Remedy: sysctl vm.nr_hugepages=256";
-        Err(NoPeer { peer: CPeers::NAME, why: why.to_owned() })
+        Err(NoPeer { peer: DPDK.name, why: why.to_owned() })
     };
     let mut sides: Vec<Contender<'_>> = vec![
         Box::new(|slice| on_cpu(cpu, || buffers(pool, bulk, slice))),

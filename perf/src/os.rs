@@ -23,6 +23,41 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     if code != 0 {
         return Err(io::Error::from_raw_os_error(code));
     }
+    read_clock(clock)
+}
+
+/// The cpu time of the calling thread so far.
+///
+/// # Errors
+/// When the kernel has no such clock.
+pub fn thread_time() -> io::Result<Duration> {
+    read_clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// The cpu time of a thread of this process so far, to the nanosecond also while it runs. That of the whole process is
+/// behind by up to a tick of the scheduler for threads on other cpus.
+///
+/// # Errors
+/// When there is no such thread.
+pub fn thread_time_of(thread: u32) -> io::Result<Duration> {
+    // CPUCLOCK_SCHED and CPUCLOCK_PERTHREAD_MASK of include/linux/posix-timers.h; glibc knows threads of its own only.
+    const SCHED_OF_THREAD: libc::clockid_t = 2 | 4;
+    let id = libc::pid_t::try_from(thread).ok().filter(|id| (1..=PID_MAX).contains(id));
+    let id = id.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    read_clock((!id << 3) | SCHED_OF_THREAD)
+}
+
+/// The id of a thread of this process, by its name.
+#[must_use]
+pub fn thread_named(name: &str) -> Option<u32> {
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+    tasks.flatten().find_map(|task| {
+        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        if comm.trim_end() == name { task.file_name().to_str()?.parse().ok() } else { None }
+    })
+}
+
+fn read_clock(clock: libc::clockid_t) -> io::Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec.
     if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
@@ -56,6 +91,46 @@ mod tests {
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         assert!(spent < Duration::from_millis(500), "{spent:?}");
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_takes_no_time() {
+        let before = thread_time().unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(thread_time().unwrap() - before < Duration::from_millis(20));
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        while thread_time().unwrap() - before < Duration::from_millis(1) {
+            assert!(std::time::Instant::now() < until, "the clock stands still");
+        }
+    }
+
+    #[test]
+    fn the_time_of_another_thread_is_known_while_it_runs() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let spin = || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            };
+            std::thread::Builder::new().name("spins-in-a-test".into()).spawn_scoped(scope, spin).unwrap();
+            let until = std::time::Instant::now() + Duration::from_secs(5);
+            let id = loop {
+                // It names itself only after its start.
+                if let Some(id) = thread_named("spins-in-a-test") {
+                    break id;
+                }
+                assert!(std::time::Instant::now() < until);
+            };
+            let before = thread_time_of(id).unwrap();
+            while thread_time_of(id).unwrap() - before < Duration::from_micros(10) {
+                assert!(std::time::Instant::now() < until);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(thread_named("there is none of this name").is_none());
+        assert!(thread_time_of(u32::MAX).is_err());
     }
 
     #[test]

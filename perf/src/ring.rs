@@ -10,7 +10,7 @@ use warpdrive_pmd::clock::{Clock, ticks};
 use warpdrive_pmd::port::ring::channel;
 use warpdrive_pmd::port::{RxQueue, TxQueue};
 
-use crate::cpeers::CPeers;
+use crate::cpeers::{CPeers, DPDK};
 use crate::measure::{Better, Contender, Line, alternate, on_cpu};
 use crate::peers::PageSize;
 use crate::{BenchError, Emit, Options};
@@ -30,7 +30,7 @@ pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let page = if pages == PageSize::Huge { Page::Size2M } else { Page::Size4K };
     let config = PoolConfig { pages: PageChoice::Exactly(page), ..PoolConfig::default() };
     let pool = Mempool::new(&config, &Domain::new(DmaMode::Sva))?;
-    let built = CPeers::build(PROGRAM);
+    let built = CPeers::build(PROGRAM, DPDK);
     let mut peer = built.as_ref().map_err(Clone::clone).and_then(|built| {
         let arguments =
             ["--producer", &cpus.0.to_string(), "--consumer", &cpus.1.to_string(), "--bulk", "32"];

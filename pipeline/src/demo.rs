@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use warpdrive_pmd::engine::rsa::{RsaError, RsaKey};
+use warpdrive_pmd::engine::rsa::{KeyError, RsaKey};
 
 /// What a key name begins with that means a demo key: `"demo:rsa2048"`.
 pub const PREFIX: &str = "demo:";
@@ -31,13 +31,13 @@ pub fn bits(name: &str) -> Option<usize> {
 /// made.
 ///
 /// # Errors
-/// [`RsaError`] when the files cannot be read or written.
-pub fn key(folder: &Path, bits: usize) -> Result<(RsaKey, PathBuf, bool), RsaError> {
+/// [`KeyError`] when the files cannot be read or written.
+pub fn key(folder: &Path, bits: usize) -> Result<(RsaKey, PathBuf, bool), KeyError> {
     let private = folder.join(format!("rsa{bits}.pem"));
     if private.exists() {
         return Ok((RsaKey::load(&private)?, private, false));
     }
-    std::fs::create_dir_all(folder).map_err(|cause| RsaError::Write { path: folder.to_owned(), cause })?;
+    std::fs::create_dir_all(folder).map_err(|cause| KeyError::Write { path: folder.to_owned(), cause })?;
     let key = RsaKey::generate(bits)?;
     key.save_public_pem(folder.join(format!("rsa{bits}.pub.pem")))?;
     key.save_pem(&private)?;

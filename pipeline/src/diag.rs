@@ -20,6 +20,15 @@ impl Diagnostic {
         Self { message: message.into(), span, help: None }
     }
 
+    /// An error of a floor below, in which the remedy comes after the cause.
+    #[must_use]
+    pub fn of_error(span: Range<usize>, text: &str) -> Self {
+        match text.split_once(". Remedy: ") {
+            Some((cause, remedy)) => Self::new(span, cause).help(remedy),
+            None => Self::new(span, text),
+        }
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {

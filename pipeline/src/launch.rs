@@ -10,17 +10,18 @@ use std::time::Instant;
 use rtrb::RingBuffer;
 use warpdrive_mempool::{Domain, MemError, Mempool, PageSize, WorkerSlot};
 use warpdrive_pmd::device::{Device, DeviceError, SessionSpec};
-use warpdrive_pmd::engine::rsa::{RsaEngine, RsaError, RsaKey, RsaSession};
+use warpdrive_pmd::engine::rsa::{RsaEngine, RsaSession};
 use warpdrive_pmd::engine::zip::{ZipEngine, ZipSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::Idle;
 use warpdrive_pmd::port::ring::{self, RingRx, RingTx};
 use warpdrive_pmd::port::{MacAddr, PortError};
 
-use crate::config::{DeviceDriver, Require};
+use crate::config::Require;
 use crate::cores::{self, CoreError};
-use crate::demo;
-use crate::plan::{ELSEWHERE_SLOTS, PipelinePlan, Plan, StagePlan};
+use crate::diag::ConfigError;
+use crate::keys::{self, Keys};
+use crate::plan::{ELSEWHERE_SLOTS, EnginePlan, PipelinePlan, Plan, StagePlan};
 use crate::running::{ObservedPipeline, ObservedQueue, OpenPort, Running, StartReport, WorkerHandle};
 use crate::stage::Stage;
 use crate::stage::accel::AccelStage;
@@ -48,9 +49,9 @@ pub enum LaunchError {
     /// A device.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A key.
+    /// A key or a certificate, with the place where the configuration names it.
     #[error(transparent)]
-    Key(#[from] RsaError),
+    Key(#[from] ConfigError),
     /// A worker's cpus.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -92,12 +93,11 @@ pub fn launch(plan: &Plan, options: &Options) -> Result<Running, LaunchError> {
 
 struct Builder<'a> {
     plan: &'a Plan,
-    options: &'a Options,
     pools: Vec<Mempool>,
     ports: Vec<OpenPort>,
     devices: Vec<Arc<dyn Device>>,
     counts: Vec<(String, Arc<NamedCounter>)>,
-    keys: BTreeMap<String, RsaKey>,
+    keys: Keys<'a>,
     report: StartReport,
     missing: Vec<String>,
     /// Rings between pipelines: receiving ends by target.
@@ -106,16 +106,15 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(plan: &'a Plan, options: &'a Options) -> Result<Self, LaunchError> {
+    fn new(plan: &'a Plan, options: &Options) -> Result<Self, LaunchError> {
         let domain = Domain::new(plan.dma);
         let mut builder = Self {
             plan,
-            options,
             pools: Vec::new(),
             ports: Vec::new(),
             devices: Vec::new(),
             counts: Vec::new(),
-            keys: BTreeMap::new(),
+            keys: Keys::new(plan, options.demo_folder.clone()),
             report: StartReport::default(),
             missing: Vec::new(),
             merges: BTreeMap::new(),
@@ -208,13 +207,13 @@ impl<'a> Builder<'a> {
 
     fn open_devices(&mut self, domain: &Domain) -> Result<(), LaunchError> {
         for plan in &self.plan.devices {
-            let device: Arc<dyn Device> = match plan.driver {
-                DeviceDriver::SoftRsa => {
-                    Arc::new(SoftDevice::<RsaEngine>::open(&plan.name, plan.placement, domain)?)
+            let (name, placement) = (&plan.name, plan.placement);
+            let device: Arc<dyn Device> = match &plan.engine {
+                EnginePlan::Rsa(options) => {
+                    let options = options.clone();
+                    Arc::new(SoftDevice::<RsaEngine>::open_with(name, placement, domain, options)?)
                 }
-                DeviceDriver::SoftZip => {
-                    Arc::new(SoftDevice::<ZipEngine>::open(&plan.name, plan.placement, domain)?)
-                }
+                EnginePlan::Zip => Arc::new(SoftDevice::<ZipEngine>::open(name, placement, domain)?),
             };
             let info = device.info();
             let kind = if info.hardware { "hardware" } else { "software" };
@@ -258,6 +257,7 @@ impl<'a> Builder<'a> {
                 pipeline.stages.iter().map(|stage| self.stage(stage, pipeline)).collect::<Result<_, _>>()?;
             stages.push(built);
         }
+        self.report.got.append(&mut self.keys.notes);
         Ok(stages
             .into_iter()
             .enumerate()
@@ -342,11 +342,24 @@ impl<'a> Builder<'a> {
     }
 
     fn rsa(&mut self, stage: &StagePlan, pipeline: &PipelinePlan) -> Result<Box<dyn Stage>, LaunchError> {
-        let StagePlan::Rsa { device, op, scheme, key, depth, full, oversize, plain } = stage else {
+        let StagePlan::Rsa {
+            device,
+            op,
+            scheme,
+            key: name,
+            certificate,
+            allow_1024,
+            depth,
+            full,
+            oversize,
+            plain,
+        } = stage
+        else {
             unreachable!("the caller matched it");
         };
         let mtu = self.mtu(pipeline);
-        let session = RsaSession::new(*op, *scheme, self.key(key)?)?;
+        let key = self.keys.get(name, certificate.as_ref(), *allow_1024)?;
+        let session = RsaSession::new(*op, *scheme, key).map_err(|e| keys::refused(self.plan, name, &e))?;
         let signature_len = session.key_bytes();
         let device = &self.devices[*device];
         let session = device.create_session(SessionSpec::Rsa(session))?;
@@ -369,26 +382,6 @@ impl<'a> Builder<'a> {
         let operation =
             Zip { session, op: *op, format: *format, pool, mtu, oversize: *oversize, plain: *plain };
         Ok(Box::new(AccelStage::new(operation, device.request_queue(*depth)?, *depth, *full)))
-    }
-
-    /// Loads a key, or makes a demo key; each once.
-    fn key(&mut self, name: &str) -> Result<&RsaKey, LaunchError> {
-        if !self.keys.contains_key(name) {
-            let key = match demo::bits(name) {
-                None => RsaKey::load(name)?,
-                Some(bits) => {
-                    let folder = self.options.demo_folder.clone().unwrap_or_else(demo::folder);
-                    let (key, path, made) = demo::key(&folder, bits)?;
-                    let verb = if made { "made now" } else { "made earlier" };
-                    self.report
-                        .got
-                        .push(format!("key {name:?}: {}, {verb}, for demonstration only", path.display()));
-                    key
-                }
-            };
-            self.keys.insert(name.to_owned(), key);
-        }
-        Ok(&self.keys[name])
     }
 
     /// Starts a thread for each worker; none polls before all are pinned.

@@ -89,14 +89,7 @@ impl Running {
             ports: self.ports.iter().map(port).collect(),
             pipelines: (0..self.pipelines.len()).map(|i| self.pipeline(i)).collect(),
             pools: self.pool_snapshots(),
-            devices: self
-                .devices
-                .iter()
-                .map(|d| {
-                    let info = d.info();
-                    DeviceSnapshot { name: info.name, driver: info.driver, stats: d.stats() }
-                })
-                .collect(),
+            devices: self.devices.iter().map(|d| device(&**d)).collect(),
             counts: self.counts.iter().map(|(n, c)| (n.clone(), (c.packets.get(), c.bytes.get()))).collect(),
             rounds: self.rounds,
         }
@@ -232,6 +225,17 @@ pub struct Ended {
     pub abandoned: usize,
     /// Whether a worker panicked.
     pub panicked: bool,
+}
+
+fn device(d: &dyn Device) -> DeviceSnapshot {
+    let (info, stats) = (d.info(), d.stats());
+    DeviceSnapshot {
+        name: info.name,
+        driver: info.driver,
+        batch: info.batch,
+        mean_fill: stats.mean_fill(),
+        stats,
+    }
 }
 
 fn port(p: &OpenPort) -> PortSnapshot {

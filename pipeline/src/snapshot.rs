@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use warpdrive_pmd::device::DeviceStats;
+
 use warpdrive_pmd::port::Link;
-use warpdrive_pmd::stats::QueueStats;
+use warpdrive_pmd::stats::{DeviceStats, QueueStats};
 
 use crate::stats::{Reason, StageCounters};
 
@@ -97,6 +97,10 @@ pub struct DeviceSnapshot {
     pub name: String,
     /// Its driver.
     pub driver: &'static str,
+    /// Requests computed together, at most: lanes.
+    pub batch: usize,
+    /// Requests computed together on average.
+    pub mean_fill: f64,
     /// What it counted.
     #[serde(flatten)]
     pub stats: DeviceStats,

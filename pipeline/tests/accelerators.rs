@@ -24,12 +24,21 @@ struct Gate {
     waiting: VecDeque<Request>,
     depth: usize,
     open: Arc<AtomicUsize>,
+    pick: fn(&mut VecDeque<Request>) -> Option<Request>,
 }
 
 impl Gate {
     fn boxed(depth: usize) -> (Box<dyn Queue>, Arc<AtomicUsize>) {
+        Self::picking(depth, VecDeque::pop_front)
+    }
+
+    /// With an order of its own.
+    fn picking(
+        depth: usize,
+        pick: fn(&mut VecDeque<Request>) -> Option<Request>,
+    ) -> (Box<dyn Queue>, Arc<AtomicUsize>) {
         let open = Arc::new(AtomicUsize::new(0));
-        (Box::new(Self { waiting: VecDeque::new(), depth, open: Arc::clone(&open) }), open)
+        (Box::new(Self { waiting: VecDeque::new(), depth, open: Arc::clone(&open), pick }), open)
     }
 }
 
@@ -66,7 +75,7 @@ impl Queue for Gate {
             return None;
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
-        let request = self.waiting.pop_front()?;
+        let request = (self.pick)(&mut self.waiting)?;
         Some(Completion { status: Status::Ok, produced: 0, sent: ticks(), request })
     }
 }
@@ -106,6 +115,51 @@ fn order_is_kept_whatever_goes_by_the_device() {
             assert_eq!(lab.pool.stats().in_use, 0);
         }
     }
+}
+
+#[test]
+fn order_is_kept_when_completions_overtake_each_other() {
+    let lab = Lab { depth: 16, ..Lab::new(Placement::Inline, 256) };
+    let from_the_middle = |waiting: &mut VecDeque<Request>| waiting.remove(waiting.len() / 2);
+    for pick in [VecDeque::pop_back, from_the_middle] {
+        let (queue, open) = Gate::picking(16, pick);
+        let mut line = Line::new(vec![lab.rsa_on(SessionId(0), RsaOp::Sign, queue)]);
+        for i in 0..100u16 {
+            let frame =
+                if i % 5 == 4 { other(i) } else { Spec::v4(i, &[b'x'; 30][..i as usize % 30]).frame() };
+            line.give(packet(&lab.pool, &frame));
+        }
+        while line.frames.len() < 100 {
+            open.store(3, Ordering::Relaxed);
+            line.round();
+        }
+        assert!(line.frames.iter().map(|f| id_of(f)).eq(0..100));
+        // What the operation noted in the tag was its own packet's: the header is where the payload was.
+        for (i, f) in line.frames.iter().enumerate().filter(|(i, _)| i % 5 != 4) {
+            let payload = Spec::v4(i as u16, b"").check(f);
+            assert_eq!(payload.len(), HEADER + i % 30 + SIGNATURE, "packet {i}");
+        }
+        assert_eq!(line.dropped(), 0);
+    }
+}
+
+#[test]
+fn what_a_device_takes_away_with_it_is_counted_and_nothing_waits_for_it() {
+    let lab = Lab { depth: 16, ..Lab::new(Placement::Inline, 256) };
+    let every_second = |waiting: &mut VecDeque<Request>| {
+        waiting.pop_front();
+        waiting.pop_front()
+    };
+    let (queue, open) = Gate::picking(16, every_second);
+    let mut line = Line::new(vec![lab.rsa_on(SessionId(0), RsaOp::Sign, queue)]);
+    for i in 0..9u16 {
+        let frame = if i == 8 { other(i) } else { Spec::v4(i, b"x").frame() };
+        line.give(packet(&lab.pool, &frame));
+    }
+    open.store(100, Ordering::Relaxed);
+    line.settle();
+    assert!(line.frames.iter().map(|f| id_of(f)).eq([1, 3, 5, 7, 8]));
+    assert_eq!(line.drops(1), [(Reason::Engine, 4)]);
 }
 
 #[test]

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use warpdrive_mempool::{Fault, Iova, Packet};
 
-use crate::engine::rsa::RsaSession;
+use crate::engine::rsa::{EcSession, RsaSession};
 use crate::engine::zip::ZipSession;
+use crate::stats::DeviceStats;
 
 /// Names a session (a key with its operation, a compression setting) of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +42,9 @@ pub struct Segment {
 /// | RSA sign | message | – | signature: key-size bytes |
 /// | RSA verify | message | signature | – |
 /// | RSA encrypt, decrypt | input | – | output |
+/// | ECDSA sign | message | – | signature: room for 72 bytes, `produced` says how many |
+/// | ECDSA verify | message | signature | – |
+/// | X25519 agree | the peer's public key | – | shared secret: 32 bytes |
 /// | ZIP compress, decompress | input | – | output |
 #[derive(Debug)]
 pub struct Request {
@@ -225,6 +229,9 @@ pub struct Completion {
 
 /// An accelerator queue. One owner; dropping it releases it, and the packets of requests still in flight go back to
 /// their pools.
+///
+/// Completions need not come in the order of sending: a device may do requests together that suit each other. Who needs
+/// the order restores it by [`Request::tag`].
 pub trait Queue: Send {
     /// Sends requests from the front of `requests` and removes them; the rest did not fit. Returns how many.
     fn send_burst(&mut self, requests: &mut Vec<Request>) -> usize;
@@ -233,7 +240,7 @@ pub trait Queue: Send {
     /// gives no more than that. A software engine that runs inline does its work in here.
     fn recv_burst(&mut self, out: &mut Vec<Completion>, max: usize) -> usize;
 
-    /// Makes sure that everything sent so far is begun without waiting for more (rings the doorbell).
+    /// Makes sure that the device knows of everything sent so far (rings the doorbell).
     fn flush(&mut self);
 
     /// How many more requests it takes now.
@@ -278,6 +285,8 @@ pub trait Queue: Send {
 pub enum SessionSpec {
     /// An RSA operation with a key.
     Rsa(RsaSession),
+    /// An operation on an elliptic curve with a key.
+    Ec(EcSession),
     /// A DEFLATE operation.
     Zip(ZipSession),
 }
@@ -288,6 +297,7 @@ impl SessionSpec {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Rsa(_) => "RSA",
+            Self::Ec(_) => "EC",
             Self::Zip(_) => "ZIP",
         }
     }
@@ -310,23 +320,12 @@ pub trait Device: Send + Sync {
     /// [`DeviceError`].
     fn create_session(&self, spec: SessionSpec) -> Result<SessionId, DeviceError>;
 
+    /// Removes a session, also while queues are in use, and says whether it was there. Requests that name it and are not
+    /// begun yet end as [`Status::NoSession`]; it is dropped when those that are have ended. Its id is not given again.
+    fn remove_session(&self, id: SessionId) -> bool;
+
     /// What all its queues have counted so far.
     fn stats(&self) -> DeviceStats;
-}
-
-/// What a device has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DeviceStats {
-    /// Requests completed, with whatever status.
-    pub requests: u64,
-    /// Those whose status was not [`Status::Ok`].
-    pub errors: u64,
-    /// Batches they were done in: `requests / batches` is how well lanes were filled.
-    pub batches: u64,
-    /// Bytes of input.
-    pub bytes_in: u64,
-    /// Bytes of output.
-    pub bytes_out: u64,
 }
 
 /// Facts about a device: it says what it is.
@@ -388,6 +387,14 @@ pub enum DeviceError {
         /// The core.
         core: usize,
         /// The cause.
+        cause: String,
+    },
+    /// This machine cannot do it so.
+    #[error("device {device:?}: {cause}")]
+    Unsupported {
+        /// The device.
+        device: String,
+        /// The cause and the remedy.
         cause: String,
     },
     /// The device has stopped.

@@ -82,3 +82,52 @@ impl QueueCounters {
         }
     }
 }
+
+/// What a device has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DeviceStats {
+    /// Requests completed, with whatever status.
+    pub requests: u64,
+    /// Those whose status was not [`Status::Ok`](crate::device::Status).
+    pub errors: u64,
+    /// Requests that the engine did a second time on another path.
+    pub retried: u64,
+    /// Batches given to the engine.
+    pub batches: u64,
+    /// How many batches had `i` jobs, for `i` from 0 to the most that the engine takes: how well lanes are filled.
+    pub fill: Vec<u64>,
+    /// Batches lost to a panic of the engine.
+    pub panics: u64,
+    /// Whether the engine has died, so that every request ends as [`Status::EngineFailed`](crate::device::Status).
+    pub failed: bool,
+    /// From sending a request to its beginning.
+    pub wait: WaitStats,
+    /// Bytes of input.
+    pub bytes_in: u64,
+    /// Bytes of output.
+    pub bytes_out: u64,
+}
+
+impl DeviceStats {
+    /// Jobs in a batch on average; 0 when there was none.
+    #[must_use]
+    pub fn mean_fill(&self) -> f64 {
+        let jobs: u64 = self.fill.iter().zip(0..).map(|(batches, jobs)| batches * jobs).sum();
+        jobs as f64 / self.batches.max(1) as f64
+    }
+}
+
+/// How long requests waited for an engine: quantiles to a sixteenth, and the exact maximum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct WaitStats {
+    /// Requests.
+    pub count: u64,
+    /// Half of them waited no longer.
+    pub p50_ns: u64,
+    /// Nine of ten waited no longer.
+    pub p90_ns: u64,
+    /// 99 of 100 waited no longer.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}

@@ -1,11 +1,15 @@
 //! What a device does with an engine that misbehaves, and with addresses that are not its own.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use warpdrive_mempool::*;
-use warpdrive_pmd::device::{Completion, Device, Queue, Request, SessionId, SessionSpec, Status};
+use warpdrive_pmd::device::{
+    Completion, Device, DeviceError, Queue, Request, SessionId, SessionSpec, Status,
+};
 use warpdrive_pmd::engine::zip::{ZipEngine, ZipFormat, ZipOp, ZipSession};
-use warpdrive_pmd::engine::{Engine, Job, Placement, SoftDevice};
+use warpdrive_pmd::engine::{Engine, Job, Placement, SoftDevice, Waiting};
 use warpdrive_pmd::idle::IdlePolicy;
 
 const PLACEMENTS: [Placement; 2] = [Placement::Inline, Placement::Core { cpu: 0, idle: IdlePolicy::Sleep }];
@@ -15,11 +19,12 @@ struct Naughty;
 
 impl Engine for Naughty {
     type Session = ();
+    type Options = ();
     const BATCH: usize = 4;
     const KIND: &'static str = "ZIP";
     const DRIVER: &'static str = "naughty";
 
-    fn new() -> Self {
+    fn new((): &()) -> Self {
         Self
     }
 
@@ -41,7 +46,7 @@ impl Engine for Naughty {
         }
     }
 
-    fn describe() -> (Vec<&'static str>, String) {
+    fn describe((): &()) -> (Vec<&'static str>, String) {
         (Vec::new(), String::new())
     }
 }
@@ -202,4 +207,174 @@ fn a_queue_whose_device_has_gone_keeps_what_was_done_and_takes_no_more() {
     assert_eq!((queue.in_flight(), queue.recv_sync(Duration::from_secs(30)).is_none()), (0, true));
     drop(queue);
     assert_eq!(pool.stats().in_use, 0);
+}
+
+/// Panics where it is told to.
+struct Fragile {
+    faults: Faults,
+    made: usize,
+}
+
+#[derive(Clone, Default)]
+struct Faults {
+    made: Arc<AtomicUsize>,
+    /// How many instances can be made; 0 is as many as one likes.
+    most: usize,
+    in_choose: Arc<AtomicBool>,
+    in_run: Arc<AtomicBool>,
+}
+
+impl Engine for Fragile {
+    type Session = ();
+    type Options = Faults;
+    const BATCH: usize = 4;
+    const KIND: &'static str = "ZIP";
+    const DRIVER: &'static str = "fragile";
+
+    fn new(faults: &Faults) -> Self {
+        let made = faults.made.fetch_add(1, Ordering::Relaxed) + 1;
+        assert!(faults.most == 0 || made <= faults.most, "no more than {}", faults.most);
+        Self { faults: faults.clone(), made }
+    }
+
+    fn session(_: SessionSpec) -> Result<(), SessionSpec> {
+        Ok(())
+    }
+
+    fn choose(&mut self, waiting: &Waiting<'_, ()>) -> u64 {
+        assert!(!self.faults.in_choose.load(Ordering::Relaxed), "on purpose, in choose");
+        waiting.oldest(Self::BATCH)
+    }
+
+    fn run(&mut self, jobs: &mut [Job<'_, ()>]) {
+        assert!(!self.faults.in_run.load(Ordering::Relaxed), "on purpose, in run");
+        for job in jobs {
+            job.dst[0] = self.made as u8;
+            job.result = Ok(1);
+        }
+    }
+
+    fn describe(faults: &Faults) -> (Vec<&'static str>, String) {
+        (Vec::new(), format!("{} instances", faults.most))
+    }
+}
+
+/// Sends `each` through each queue, and says with which status and by which instance they came back, exactly once.
+fn round(
+    pool: &Mempool,
+    session: SessionId,
+    queues: &mut [Box<dyn Queue>],
+    each: usize,
+) -> Vec<(Status, u8)> {
+    let mut got = Vec::new();
+    for queue in queues.iter_mut() {
+        let mut requests: Vec<_> = (0..each).map(|i| request(pool, session, &[i as u8])).collect();
+        assert_eq!(queue.send_burst(&mut requests), each);
+    }
+    for queue in queues {
+        let mut seen = vec![false; each];
+        for _ in 0..each {
+            let c = complete(&mut **queue);
+            let seen = &mut seen[c.request.tag as usize];
+            assert!(!std::mem::replace(seen, true));
+            let (_, output) = c.request.into_packets();
+            got.push((c.status, output.unwrap().data()[0]));
+        }
+        assert!(queue.in_flight() == 0 && queue.recv().is_none());
+    }
+    assert_eq!(pool.stats().in_use, 0);
+    got
+}
+
+#[test]
+fn after_a_panic_outside_of_a_batch_every_request_fails_and_none_is_lost() {
+    type Fault = fn(&Faults, bool);
+    let cases: [(&str, usize, Fault); 2] = [
+        ("choosing", 0, |faults, on| faults.in_choose.store(on, Ordering::Relaxed)),
+        // A batch is lost, and with it the engine.
+        ("making the engine anew", 1, |faults, on| faults.in_run.store(on, Ordering::Relaxed)),
+    ];
+    for placement in PLACEMENTS {
+        for (what, most, fault) in &cases {
+            let domain = Domain::new(DmaMode::Sva);
+            let pages = PageChoice::Exactly(PageSize::Size4K);
+            let pool = Mempool::new(&PoolConfig { buffers: 512, pages, ..PoolConfig::default() }, &domain);
+            let pool = pool.unwrap();
+            let faults = Faults { most: *most, ..Faults::default() };
+            let device =
+                SoftDevice::<Fragile>::open_with("fragile", placement, &domain, faults.clone()).unwrap();
+            assert_eq!(device.info().implementation, format!("{most} instances"), "described as it is set");
+            let session = device.create_session(spec()).unwrap();
+            // An engine of one's own each if inline, so one queue.
+            let n = if placement == Placement::Inline { 1 } else { 3 };
+            let mut queues: Vec<_> = (0..n).map(|_| device.request_queue(100).unwrap()).collect();
+            let all = |got: Vec<(Status, u8)>, wanted| {
+                assert!(got.iter().all(|(s, _)| *s == wanted), "{placement:?}, {what}: {got:?}");
+            };
+            all(round(&pool, session, &mut queues, 70), Status::Ok);
+            assert!(!device.stats().failed);
+            fault(&faults, true);
+            // One batch when it fails, and when it has failed.
+            all(round(&pool, session, &mut queues, 2), Status::EngineFailed);
+            all(round(&pool, session, &mut queues, 70), Status::EngineFailed);
+            fault(&faults, false);
+            all(round(&pool, session, &mut queues, 70), Status::EngineFailed);
+            if placement != Placement::Inline {
+                // Queues go and come as before.
+                drop(queues.remove(0));
+                queues.push(device.request_queue(100).unwrap());
+                all(round(&pool, session, &mut queues, 70), Status::EngineFailed);
+            }
+            let stats = device.stats();
+            let each = 70 * n as u64;
+            assert_eq!((stats.failed, stats.requests - stats.errors), (true, each));
+            assert_eq!((stats.panics, stats.errors >= 2 * each), (*most as u64, true), "{what}");
+            // What is in flight at the end is answered too.
+            for queue in &mut queues {
+                queue.send(request(&pool, session, b"x")).unwrap();
+            }
+            drop(device);
+            queues.iter_mut().for_each(|q| assert_eq!(complete(&mut **q).status, Status::EngineFailed));
+            drop(queues);
+            assert_eq!(pool.stats().in_use, 0);
+        }
+    }
+}
+
+#[test]
+fn after_a_panic_in_a_batch_a_new_engine_goes_on() {
+    for placement in PLACEMENTS {
+        let domain = Domain::new(DmaMode::Sva);
+        let pages = PageChoice::Exactly(PageSize::Size4K);
+        let pool = Mempool::new(&PoolConfig { buffers: 512, pages, ..PoolConfig::default() }, &domain);
+        let pool = pool.unwrap();
+        let faults = Faults::default();
+        let device = SoftDevice::<Fragile>::open_with("fragile", placement, &domain, faults.clone()).unwrap();
+        let session = device.create_session(spec()).unwrap();
+        let mut queues = [device.request_queue(100).unwrap()];
+        assert!(round(&pool, session, &mut queues, 70).iter().all(|got| *got == (Status::Ok, 1)));
+        faults.in_run.store(true, Ordering::Relaxed);
+        assert!(round(&pool, session, &mut queues, 70).iter().all(|(s, _)| *s == Status::EngineFailed));
+        faults.in_run.store(false, Ordering::Relaxed);
+        let stats = device.stats();
+        assert_eq!((stats.failed, stats.errors), (false, 70));
+        assert_eq!(stats.panics, faults.made.load(Ordering::Relaxed) as u64 - 1);
+        // 70 in batches of four at most.
+        assert!(stats.panics >= 18 && stats.batches >= 36, "{stats:?}");
+        let newest = faults.made.load(Ordering::Relaxed) as u8;
+        assert!(round(&pool, session, &mut queues, 70).iter().all(|got| *got == (Status::Ok, newest)));
+    }
+}
+
+#[test]
+fn an_engine_that_cannot_be_made_is_told_when_the_device_is_opened() {
+    let faults = Faults { made: Arc::new(AtomicUsize::new(1)), most: 1, ..Faults::default() };
+    let opened =
+        SoftDevice::<Fragile>::open_with("fragile", PLACEMENTS[1], &Domain::new(DmaMode::Sva), faults);
+    match opened.err() {
+        Some(DeviceError::EngineCore { core: 0, cause, .. }) => {
+            assert_eq!(cause, "its engine cannot be made: no more than 1");
+        }
+        other => panic!("{other:?}"),
+    }
 }

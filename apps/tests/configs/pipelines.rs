@@ -219,6 +219,21 @@ fn accelerators() -> Vec<Wrong> {
             "demo:rsa2048",
         ),
         rsa(r#"op = "sign", scheme = "pss-sha256", key = »"""#, "key", "PEM or DER"),
+        rsa(
+            r#"op = "sign", scheme = "pss-sha256", key = "k", certificate = »"""#,
+            "a certificate has a file name",
+            "PEM or DER",
+        ),
+        rsa(
+            r#"op = "sign", scheme = "pss-sha256", key = "k", »cert = "c""#,
+            "unknown key \"cert\"",
+            "certificate",
+        ),
+        rsa(
+            r#"op = "sign", scheme = "pss-sha256", key = "k", allow-1024 = »"yes""#,
+            "true or false",
+            "without quotes",
+        ),
         stage(r#"»{ rsa = "r", op = "sign", scheme = "pss-sha256" }"#, "the key \"key\" is missing", "rsa"),
         stage(r#"»{ rsa = "r", op = "sign", key = "k" }"#, "the key \"scheme\" is missing", "rsa"),
     ]

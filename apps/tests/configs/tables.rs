@@ -3,7 +3,7 @@
 use super::{HEAD, PIPELINE, Wrong, file, pipelines_of, tables_of};
 
 pub fn cases() -> Vec<Wrong> {
-    [syntax(), top(), eal(), mempools(), ports(), devices()].into_iter().flatten().collect()
+    [syntax(), top(), eal(), mempools(), ports(), devices(), rsa_engines()].into_iter().flatten().collect()
 }
 
 /// The head, with something changed.
@@ -209,5 +209,48 @@ fn devices() -> Vec<Wrong> {
             "fewer engines",
         ),
         pipelines_of(&pipeline_on("core = »9\n"), "core 9 is not one of the lcores", "--lcores"),
+    ]
+}
+
+fn rsa_engines() -> Vec<Wrong> {
+    let rsa = |keys: &str, message, help| {
+        tables_of(&format!("[device.d]\ndriver = \"soft-rsa\"\n{keys}"), message, help)
+    };
+    let zip = |key: &str| {
+        tables_of(
+            &format!("[device.d]\ndriver = \"soft-zip\"\n»{key}"),
+            "a key of soft-rsa devices, and this one is soft-zip",
+            "leave it out",
+        )
+    };
+    vec![
+        rsa("simd = »\"avx512-ifm\"", "\"avx512-ifm\" is not known", "did you mean \"avx512-ifma\"?"),
+        rsa("simd = »\"sse2\"", "\"sse2\" is not known", "auto, avx512-ifma, avx512-ifma-karatsuba"),
+        rsa("simd = »512", "text is expected here", "quotes"),
+        rsa("»smid = \"auto\"", "unknown key \"smid\"", "did you mean \"simd\"?"),
+        rsa("passes = »\"larges\"", "\"larges\" is not known", "did you mean \"largest\"?"),
+        rsa("passes = »\"eight\"", "\"eight\" is not known", "adaptive, largest, single"),
+        rsa("passes = »8", "text is expected here", "quotes"),
+        rsa("deadline_us = »10001", "deadline_us = 10001 is too long", "0 to 10000"),
+        rsa("deadline_us = »-1", "-1", "0 or more"),
+        rsa("deadline_us = »0.5", "a whole number is expected here, not 0.5", "without a point"),
+        rsa("deadline_us = »\"1ms\"", "a whole number is expected", "without quotes"),
+        rsa("»deadline = 1", "unknown key \"deadline\"", "did you mean \"deadline_us\"?"),
+        rsa("blinding = »\"on\"", "true or false is expected", "without quotes"),
+        // Only measurements do without the check of results.
+        rsa(
+            "»check = false",
+            "unknown key \"check\"",
+            "driver, core, idle, simd, passes, deadline_us, blinding",
+        ),
+        zip("simd = \"auto\""),
+        zip("passes = \"single\""),
+        zip("deadline_us = 100"),
+        zip("blinding = false"),
+        tables_of(
+            "[device.d]\ndriver = \"soft-zip\"\n»wobble = 1",
+            "unknown key \"wobble\"",
+            "driver, core, idle",
+        ),
     ]
 }

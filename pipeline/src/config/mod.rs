@@ -2,6 +2,7 @@
 //!
 //! Every table refuses unknown keys, and every error says where.
 
+mod devices;
 mod errors;
 mod reader;
 mod stages;
@@ -16,6 +17,7 @@ use warpdrive_pmd::port::PortConfig;
 use self::errors::from_syntax;
 use crate::diag::{ConfigError, Diagnostic};
 
+pub use devices::{AutoWord, DEVICE_DRIVERS, DeviceDriver, DeviceTable, EngineCoreChoice, RsaEngineKeys};
 use reader::Reader;
 pub use stages::{
     Conditions, CountTable, DropTable, EchoTable, FanoutTable, Full, HandoffTable, MacSwapTable, MatchTable,
@@ -194,46 +196,6 @@ pub struct PortTable {
     pub driver: PortConfig,
 }
 
-/// `[device.NAME]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceTable {
-    /// Which driver.
-    pub driver: Spanned<DeviceDriver>,
-    /// Where the engine runs; absent: inline.
-    pub core: Option<Spanned<EngineCoreChoice>>,
-    /// What an engine core does when there is nothing to do; absent: as `[eal]` says.
-    pub idle: Option<IdlePolicy>,
-}
-
-/// A device driver, as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeviceDriver {
-    /// RSA in software.
-    SoftRsa,
-    /// DEFLATE in software.
-    SoftZip,
-}
-
-/// `core = 1` or `core = "auto"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "a core number or \"auto\"")]
-pub enum EngineCoreChoice {
-    /// This lcore.
-    Lcore(usize),
-    /// A core that no pipeline uses if there is one, else inline.
-    Word(AutoWord),
-}
-
-/// The word `"auto"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AutoWord {
-    /// Chosen by the program.
-    Auto,
-}
-
 /// `[[pipeline]]`.
 #[derive(Debug)]
 pub struct PipelineTable {
@@ -244,9 +206,6 @@ pub struct PipelineTable {
     /// What happens to a packet, in order.
     pub stages: Vec<Spanned<StageTable>>,
 }
-
-/// Names of the device drivers, for messages.
-pub const DEVICE_DRIVERS: &[&str] = &["soft-rsa", "soft-zip"];
 
 impl Config {
     /// Reads a configuration. `file` is its name for messages.

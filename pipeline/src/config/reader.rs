@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use warpdrive_pmd::port::{self, PortConfig};
 
+use super::devices::{SOFT_RSA_KEYS, SoftRsaTable, SoftZipTable};
 use super::errors::from_toml;
 use super::stages::example;
 use super::{Config, DEVICE_DRIVERS, DeviceTable, Name, Named, PipelineTable, PortTable, STAGES, StageTable};
@@ -160,10 +161,29 @@ impl Reader {
     fn device(&mut self, value: Value<'_>, name: &str) -> Option<DeviceTable> {
         let (span, mut table) = self.table(value, "[device.NAME]")?;
         let driver = self.driver(&mut table, span.clone(), ("device", name), DEVICE_DRIVERS)?;
+        let is_rsa = driver.get_ref() == "soft-rsa";
+        if !is_rsa {
+            self.keys_of_rsa(&mut table, driver.get_ref());
+        }
         let text = Spanned::new(driver.span(), std::borrow::Cow::Owned(driver.into_inner()));
         let driver = Spanned::new(text.span(), DeValue::String(text.into_inner()));
         table.insert(Spanned::new(span.clone(), "driver".into()), driver);
-        self.value(Spanned::new(span, DeValue::Table(table)))
+        let rest = Spanned::new(span, DeValue::Table(table));
+        if is_rsa {
+            self.value::<SoftRsaTable>(rest).map(DeviceTable::from)
+        } else {
+            self.value::<SoftZipTable>(rest).map(DeviceTable::from)
+        }
+    }
+
+    /// Takes out keys that belong to a device of another driver, and says whose they are.
+    fn keys_of_rsa(&mut self, table: &mut DeTable<'_>, driver: &str) {
+        for key in SOFT_RSA_KEYS {
+            let Some((written, _)) = table.remove_entry(*key) else { continue };
+            let message = format!("{key:?} is a key of soft-rsa devices, and this one is {driver}");
+            let help = "leave it out, or move it to the soft-rsa device";
+            self.errors.push(Diagnostic::new(written.span(), message).help(help));
+        }
     }
 
     fn port(&mut self, value: Value<'_>, name: &str) -> Option<PortTable> {

@@ -121,8 +121,14 @@ table! {
         op: Spanned<RsaOp>,
         /// The padding and hash.
         scheme: Spanned<RsaScheme>,
-        /// A key file (PEM or DER), or `"demo:rsa2048"`.
+        /// A key file (PEM or DER), or `"demo:rsa2048"`. To verify, a public key or a certificate will do.
         key: Name,
+        /// A certificate file (PEM or DER) that must be for the key: checked at start.
+        #[serde(default)]
+        certificate: Option<Name>,
+        /// Takes a key of 1024 bits too: for old peers and old captures.
+        #[serde(default)]
+        allow_1024: bool,
         /// The most requests in flight.
         #[serde(default)]
         depth: Option<Spanned<usize>>,

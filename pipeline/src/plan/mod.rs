@@ -2,6 +2,7 @@
 //! from a configuration that is wrong.
 
 mod arithmetic;
+mod devices;
 mod place;
 mod planner;
 mod stages;
@@ -9,21 +10,25 @@ mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::time::Duration;
 
 use warpdrive_mempool::{DmaMode, PoolConfig};
-use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::rsa::{RsaOp, RsaScheme};
+use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOp, RsaScheme};
 use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
+use warpdrive_pmd::engine::{Engine, Placement};
 use warpdrive_pmd::idle::IdlePolicy;
 use warpdrive_pmd::port::{MacAddr, PortConfig};
 
-use crate::config::{Config, DeviceDriver, Full, Otherwise, Require};
+use crate::config::{Config, Full, Name, Otherwise, Require};
 use crate::cores::{CpuSet, LcoreMap};
-use crate::diag::ConfigError;
+use crate::diag::{ConfigError, Diagnostic};
 use crate::stage::classify::Rules;
 
+use devices::Supports;
 use planner::Planner;
+
+pub use devices::EnginePlan;
 
 /// Requests in flight of a stage that does not say.
 pub const DEFAULT_DEPTH: usize = 64;
@@ -57,6 +62,8 @@ pub struct Plan {
     pub workers: Vec<WorkerPlan>,
     /// What the user should know although it is not wrong.
     pub notes: Vec<String>,
+    /// The configuration's file name and text, to show places in it.
+    source: (String, String),
 }
 
 /// A pool and who may hold its buffers at most.
@@ -84,8 +91,8 @@ pub struct PortPlan {
 pub struct DevicePlan {
     /// Its name.
     pub name: String,
-    /// Its driver.
-    pub driver: DeviceDriver,
+    /// What computes behind it, and how.
+    pub engine: EnginePlan,
     /// Where it runs.
     pub placement: Placement,
     /// Whether a core of its own was wished for with `"auto"` and none was left.
@@ -118,6 +125,21 @@ pub struct PipelinePlan {
     pub sinks: Vec<usize>,
 }
 
+/// What is looked at only at start, with its place in the configuration.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// What is written there.
+    pub name: String,
+    /// Where, in bytes of the text.
+    pub span: Range<usize>,
+}
+
+impl From<&Name> for Placed {
+    fn from(name: &Name) -> Self {
+        Self { name: name.get_ref().clone(), span: name.span() }
+    }
+}
+
 /// A stage with its names resolved to indices.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields of the tables in config/stages.rs")]
@@ -136,7 +158,9 @@ pub enum StagePlan {
         device: usize,
         op: RsaOp,
         scheme: RsaScheme,
-        key: String,
+        key: Placed,
+        certificate: Option<Placed>,
+        allow_1024: bool,
         depth: usize,
         full: Full,
         oversize: Otherwise,
@@ -211,14 +235,27 @@ impl StagePlan {
 }
 
 impl Plan {
-    /// Checks a configuration against the lcores it may use.
+    /// An error about the configuration that turned out at start.
+    #[must_use]
+    pub fn error(&self, diagnostic: Diagnostic) -> ConfigError {
+        let (file, text) = self.source.clone();
+        ConfigError { file, text, diagnostics: vec![diagnostic] }
+    }
+
+    /// Checks a configuration against the lcores it may use, and against what this machine's cpus can do.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
     pub fn new(config: &Config, lcores: &LcoreMap) -> Result<Self, ConfigError> {
+        Self::supported(config, lcores, RsaEngine::supports)
+    }
+
+    /// As [`new`](Self::new), on a machine that can do what `supports` says.
+    fn supported(config: &Config, lcores: &LcoreMap, supports: Supports) -> Result<Self, ConfigError> {
         let mut planner = Planner {
             config,
             lcores,
+            supports,
             errors: Vec::new(),
             notes: Vec::new(),
             rx_owner: BTreeMap::new(),

@@ -74,7 +74,7 @@ impl Planner<'_> {
                 let cpu = lcore.and_then(|l| self.lcores.get(l)).and_then(|cpus| cpus.iter().next());
                 DevicePlan {
                     name: device.name.get_ref().clone(),
-                    driver: *device.value.driver.get_ref(),
+                    engine: self.engine(device),
                     placement: cpu.map_or(Placement::Inline, |cpu| Placement::Core { cpu, idle }),
                     core_wished: wished[i] && lcore.is_none(),
                 }

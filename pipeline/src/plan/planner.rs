@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use warpdrive_mempool::{MemError, PoolConfig};
 
+use super::devices::Supports;
 use super::{PipelinePlan, Plan, PoolPlan, PortPlan, StagePlan};
 use crate::config::{Config, DeviceDriver, MempoolTable, Name, Named};
 use crate::cores::LcoreMap;
@@ -14,6 +15,7 @@ use crate::diag::{Diagnostic, known_names};
 pub(super) struct Planner<'a> {
     pub(super) config: &'a Config,
     pub(super) lcores: &'a LcoreMap,
+    pub(super) supports: Supports,
     pub(super) errors: Vec<Diagnostic>,
     pub(super) notes: Vec<String>,
     /// Which pipeline owns a port's queue.
@@ -45,6 +47,7 @@ impl Planner<'_> {
             pipelines,
             workers,
             notes: Vec::new(),
+            source: (self.config.file.clone(), self.config.text.clone()),
         };
         self.unused(&plan);
         if self.errors.is_empty() {

@@ -10,7 +10,7 @@ use warpdrive_pmd::engine::zip::MAX_LEVEL;
 use warpdrive_pmd::port::MacAddr;
 
 use super::planner::Planner;
-use super::{DEFAULT_DEPTH, StagePlan};
+use super::{DEFAULT_DEPTH, Placed, StagePlan};
 use crate::config::{DeviceDriver, EchoTable, Name, RsaTable, StageTable, ZipTable};
 use crate::demo;
 use crate::diag::Diagnostic;
@@ -121,6 +121,9 @@ impl Planner<'_> {
 
     fn rsa(&mut self, t: &RsaTable) -> Option<StagePlan> {
         self.key(&t.key);
+        if let Some(certificate) = t.certificate.as_ref().filter(|name| name.get_ref().is_empty()) {
+            self.error(certificate.span(), "a certificate has a file name", "a PEM or DER file");
+        }
         let depth = self.depth(t.depth.as_ref());
         let (op, scheme) = (*t.op.get_ref(), *t.scheme.get_ref());
         if !matches!(op, RsaOp::Sign | RsaOp::Verify) {
@@ -144,7 +147,9 @@ impl Planner<'_> {
             device,
             op,
             scheme,
-            key: t.key.get_ref().clone(),
+            key: Placed::from(&t.key),
+            certificate: t.certificate.as_ref().map(Placed::from),
+            allow_1024: t.allow_1024,
             depth,
             full: t.full,
             oversize: t.oversize,

@@ -51,6 +51,14 @@ struct Bypass {
     packet: Packet,
 }
 
+/// A request that was sent. While the device has it, its tag is its number: completions may overtake each other.
+struct Sent {
+    /// The operation's own tag.
+    tag: u64,
+    /// When it has come.
+    completion: Option<Completion>,
+}
+
 /// A stage in front of an accelerator queue.
 pub struct AccelStage<O: Operation> {
     operation: O,
@@ -59,10 +67,10 @@ pub struct AccelStage<O: Operation> {
     full: Full,
     requests: Vec<Request>,
     received: Vec<Completion>,
-    /// Received, not given on yet.
-    ready: VecDeque<Completion>,
+    /// Number `finished` and those after it.
+    order: VecDeque<Sent>,
     bypass: VecDeque<Bypass>,
-    sent: u64,
+    /// Requests whose packets have gone on.
     finished: u64,
     clock: Clock,
     pub(crate) counters: SharedStage,
@@ -79,9 +87,8 @@ impl<O: Operation> AccelStage<O> {
             full,
             requests: Vec::with_capacity(BURST),
             received: Vec::with_capacity(BURST),
-            ready: VecDeque::with_capacity(depth),
+            order: VecDeque::with_capacity(depth),
             bypass: VecDeque::with_capacity(depth),
-            sent: 0,
             finished: 0,
             clock: Clock::get(),
             counters: SharedStage::default(),
@@ -93,10 +100,19 @@ impl<O: Operation> AccelStage<O> {
         self.depth.saturating_sub(self.held())
     }
 
+    /// How many requests were sent, or are about to be.
+    fn sent(&self) -> u64 {
+        self.finished + self.order.len() as u64
+    }
+
     fn take(&mut self, packet: Packet) {
-        let after = self.sent + self.requests.len() as u64;
+        let after = self.sent();
         match self.operation.prepare(packet) {
-            Prepared::Send(request) => self.requests.push(request),
+            Prepared::Send(mut request) => {
+                let tag = std::mem::replace(&mut request.tag, after);
+                self.order.push_back(Sent { tag, completion: None });
+                self.requests.push(request);
+            }
             Prepared::Done(packet) => self.bypass.push_back(Bypass { after, packet }),
             Prepared::Pass(packet, reason) => {
                 self.counters.passed(reason, 1);
@@ -112,7 +128,26 @@ impl<O: Operation> AccelStage<O> {
     /// Asks the device for completions.
     fn receive(&mut self, want: usize) {
         self.queue.recv_burst(&mut self.received, want.min(BURST));
-        self.ready.extend(self.received.drain(..));
+        for mut completion in self.received.drain(..) {
+            let place = completion.request.tag.wrapping_sub(self.finished);
+            // None if it was abandoned.
+            if let Some(sent) = usize::try_from(place).ok().and_then(|i| self.order.get_mut(i)) {
+                completion.request.tag = sent.tag;
+                sent.completion = Some(completion);
+            }
+        }
+    }
+
+    /// The next completion in the order of sending.
+    fn next(&mut self) -> Option<Completion> {
+        let completion = self.order.front_mut()?.completion.take()?;
+        self.pass_front();
+        Some(completion)
+    }
+
+    fn pass_front(&mut self) {
+        self.order.pop_front();
+        self.finished += 1;
     }
 }
 
@@ -126,15 +161,15 @@ impl<O: Operation> Stage for AccelStage<O> {
         for packet in burst.drain_front(takes) {
             self.take(packet);
         }
-        let sent = self.queue.send_burst(&mut self.requests);
-        self.sent += sent as u64;
+        self.queue.send_burst(&mut self.requests);
         self.queue.flush();
         // The queue is as deep as the stage, so it takes all; and with `hold` no more come than fit.
         let unsent = self.requests.drain(..).count();
         if unsent > 0 {
             // Not so if the device gave a shorter queue. None waits for a request that was never sent.
-            let late = self.bypass.iter_mut().rev().take_while(|b| b.after > self.sent);
-            late.for_each(|b| b.after = self.sent);
+            self.order.truncate(self.order.len() - unsent);
+            let sent = self.sent();
+            self.bypass.iter_mut().rev().take_while(|b| b.after > sent).for_each(|b| b.after = sent);
         }
         let lost = unsent + burst.free_front(burst.len());
         if lost > 0 {
@@ -156,13 +191,19 @@ impl<O: Operation> Stage for AccelStage<O> {
                 }
                 continue;
             }
-            if self.ready.is_empty() && !std::mem::replace(&mut asked, true) {
+            let missing = self.order.front().is_some_and(|sent| sent.completion.is_none());
+            if missing && !std::mem::replace(&mut asked, true) {
                 self.receive(max - out.len());
             }
-            let Some(completion) = self.ready.pop_front() else {
-                return;
+            let Some(completion) = self.next() else {
+                if self.order.is_empty() || self.queue.in_flight() > 0 {
+                    return;
+                }
+                // Everything has been received but this: the device has gone with it.
+                self.counters.dropped(Reason::Engine, 1);
+                self.pass_front();
+                continue;
             };
-            self.finished += 1;
             if let Some(latency) = cx.latency.as_deref_mut() {
                 latency.saturating_record(self.clock.ns(ticks().saturating_sub(completion.sent)));
             }
@@ -187,13 +228,14 @@ impl<O: Operation> Stage for AccelStage<O> {
     }
 
     fn held(&self) -> usize {
-        self.queue.in_flight() + self.ready.len() + self.bypass.len()
+        self.order.len() + self.bypass.len()
     }
 
     fn abandon(&mut self) -> usize {
         // Requests in the device come back to their pools when the queue is dropped.
         let n = self.held();
-        self.ready.clear();
+        self.finished = self.sent();
+        self.order.clear();
         self.bypass.clear();
         self.counters.dropped(Reason::Undelivered, n);
         n

@@ -1,41 +1,68 @@
 //! An engine on a core of its own: a pinned thread that polls the submission rings of all its queues.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use warpdrive_mempool::WorkerSlot;
+use warpdrive_mempool::{DomainView, WorkerSlot};
 
-use super::{Engine, Executor, Requests, stamp};
+use super::exec::{End, Executor, message};
+use super::sessions::Reader;
+use super::{Engine, stamp};
 use crate::device::{Completion, DeviceError, Queue, Request};
 use crate::idle::{Idle, IdlePolicy};
 
 /// The engine's end of one queue.
-struct Served<E: Engine> {
-    executor: Executor<E>,
+struct Served {
+    view: DomainView,
+    /// Requests that were there when we last looked.
+    ready: usize,
+    // The order of the rings matters: what is left of the requests is freed before the releaser, who looks at the
+    // other ring, learns that we are done.
     submissions: Consumer<Request>,
     /// As long as the queue is deep, so a completion always finds room.
     completions: Producer<Completion>,
 }
 
+impl End for Served {
+    #[inline]
+    fn view(&mut self) -> &mut DomainView {
+        &mut self.view
+    }
+
+    #[inline(always)]
+    fn complete(&mut self, completion: Completion) {
+        // Cannot be full: the ring is as long as the most requests in flight. If the owner is gone, it is dropped.
+        let _ = self.completions.push(completion);
+    }
+}
+
 /// A running engine core. Dropping it stops the thread, after what its queues have sent is done.
-pub struct EngineCore<E: Engine> {
-    shared: Arc<Shared<E>>,
+pub(super) struct EngineCore {
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared<E: Engine> {
+struct Shared {
     stop: AtomicBool,
     /// How many queues were ever added: the thread looks into `new` only when this has changed.
     added: AtomicUsize,
     /// Queues that the thread has still to take over; `None` when it has ended.
-    new: Mutex<Option<Vec<Served<E>>>>,
+    new: Mutex<Option<Vec<Served>>>,
 }
 
-impl<E: Engine> EngineCore<E> {
-    pub(super) fn start(device: &str, cpu: usize, idle: IdlePolicy) -> Result<Self, DeviceError> {
+impl EngineCore {
+    /// Starts the thread, with the engine that `executor` makes there.
+    pub(super) fn start<E: Engine>(
+        device: &str,
+        cpu: usize,
+        idle: IdlePolicy,
+        executor: impl FnOnce() -> Executor<E> + Send + 'static,
+        sessions: Reader<E::Session>,
+    ) -> Result<Self, DeviceError> {
         let failed = |cause: String| DeviceError::EngineCore { device: device.to_owned(), core: cpu, cause };
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
@@ -47,19 +74,25 @@ impl<E: Engine> EngineCore<E> {
         let thread = std::thread::Builder::new()
             .name(format!("engine-{device}"))
             .spawn(move || {
-                let slot = match prepare(cpu) {
-                    Ok(slot) => {
+                let prepared = prepare(cpu).and_then(|slot| {
+                    let made = catch_unwind(AssertUnwindSafe(executor));
+                    Ok((slot, made.map_err(|e| format!("its engine cannot be made: {}", message(&*e)))?))
+                });
+                let (slot, executor) = match prepared {
+                    Ok(prepared) => {
                         let _ = ready.send(Ok(()));
-                        slot
+                        prepared
                     }
                     Err(cause) => {
                         let _ = ready.send(Err(cause));
                         return;
                     }
                 };
-                // Also if the engine's own code fails beyond what is caught: whoever waits must learn of the end.
-                let end = End(&for_thread);
-                serve(&for_thread, idle);
+                // Also if even answering fails after a panic: whoever waits must learn of the end.
+                let end = Ended(&for_thread);
+                let mut core = Core { executor, queues: Vec::new(), first: 0, taken_over: 0 };
+                core.serve(&for_thread, sessions, idle);
+                drop(core);
                 drop(end);
                 drop(slot);
             })
@@ -71,30 +104,30 @@ impl<E: Engine> EngineCore<E> {
         }
     }
 
-    pub(super) fn add_queue(&self, executor: Executor<E>, depth: usize) -> Option<CoreQueue> {
+    pub(super) fn add_queue(&self, view: DomainView, depth: usize) -> Option<CoreQueue> {
         let (to_engine, submissions) = RingBuffer::new(depth);
         let (completions, from_engine) = RingBuffer::new(depth);
-        let served = Served { executor, submissions, completions };
+        let served = Served { view, ready: 0, submissions, completions };
         self.shared.new.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(served);
         self.shared.added.fetch_add(1, Ordering::Release);
         Some(CoreQueue { to_engine: Some(to_engine), from_engine, depth, in_flight: 0 })
     }
 }
 
-impl<E: Engine> Drop for EngineCore<E> {
+impl Drop for EngineCore {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            // The thread catches an engine's panics, so there is nothing to learn from the result.
+            // Panics were caught and told, so there is nothing to learn from the result.
             let _ = thread.join();
         }
     }
 }
 
 /// The end of the thread: queues it has not taken over are let go of, and no more are accepted.
-struct End<'a, E: Engine>(&'a Shared<E>);
+struct Ended<'a>(&'a Shared);
 
-impl<E: Engine> Drop for End<'_, E> {
+impl Drop for Ended<'_> {
     fn drop(&mut self) {
         drop(self.0.new.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -108,54 +141,111 @@ fn prepare(cpu: usize) -> Result<WorkerSlot, String> {
     WorkerSlot::claim().map_err(|e| e.to_string())
 }
 
-fn serve<E: Engine>(shared: &Shared<E>, idle: IdlePolicy) {
-    let mut queues: Vec<Served<E>> = Vec::new();
-    let mut known = 0;
-    let mut idle = Idle::new(idle);
-    loop {
-        let added = shared.added.load(Ordering::Acquire);
-        if added != known {
-            known = added;
-            if let Some(new) = shared.new.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                queues.append(new);
+/// What the thread has.
+struct Core<E: Engine> {
+    /// Before the queues: its requests are gone when their rings tell the releaser so.
+    executor: Executor<E>,
+    queues: Vec<Served>,
+    /// The queue that is asked first next time.
+    first: usize,
+    /// How many queues were taken over.
+    taken_over: usize,
+}
+
+impl<E: Engine> Core<E> {
+    fn serve(&mut self, shared: &Shared, mut sessions: Reader<E::Session>, idle: IdlePolicy) {
+        // Whatever comes in between, each request is in one place: a ring or the window. And each of them is answered.
+        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| self.work(shared, &mut sessions, idle))) {
+            self.executor.fail(&*cause);
+            self.work(shared, &mut sessions, idle);
+        }
+    }
+
+    fn work(&mut self, shared: &Shared, sessions: &mut Reader<E::Session>, idle: IdlePolicy) {
+        let mut idle = Idle::new(idle);
+        loop {
+            // First, so that what was sent before the stop is seen below.
+            let stop = shared.stop.load(Ordering::Acquire);
+            self.take_over(shared);
+            let busy = self.look();
+            // Loaded after looking: a session that was made before a request was sent is in the table, and one that was
+            // removed before is not.
+            let sessions = sessions.load();
+            self.fill(busy);
+            let worked = self.executor.turn(&mut self.queues, sessions, stop);
+            if worked {
+                idle.busy();
+            } else if self.executor.held() > 0 {
+                std::hint::spin_loop(); // the engine has a deadline to keep
+            } else if stop {
+                return; // every request that was sent before has its completion
+            } else {
+                idle.wait();
             }
         }
-        let mut worked = false;
-        let mut gone = false;
-        for queue in &mut queues {
-            worked |= serve_one(queue);
+    }
+
+    fn take_over(&mut self, shared: &Shared) {
+        let added = shared.added.load(Ordering::Acquire);
+        if added != self.taken_over {
+            self.taken_over = added;
+            if let Some(new) = shared.new.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                self.queues.append(new);
+            }
+        }
+    }
+
+    /// Sees what has come; returns how many queues have something. Lets go of released queues.
+    fn look(&mut self) -> usize {
+        let (mut busy, mut gone) = (0, false);
+        for queue in &mut self.queues {
+            queue.ready = queue.submissions.slots();
+            busy += usize::from(queue.ready > 0);
             gone |= queue.submissions.is_abandoned();
         }
         if gone {
-            // A released queue: dropping our end frees its requests and tells the releaser that we are done.
-            queues.retain(|q| !q.submissions.is_abandoned());
+            self.release();
+            busy = self.queues.iter().filter(|q| q.ready > 0).count();
         }
-        if worked {
-            idle.busy();
-        } else if shared.stop.load(Ordering::Acquire) {
-            return; // every request that was sent before has its completion
-        } else {
-            idle.wait();
-        }
+        busy
     }
-}
 
-/// Executes one batch of a queue.
-fn serve_one<E: Engine>(queue: &mut Served<E>) -> bool {
-    let n = queue.submissions.slots().min(E::BATCH);
-    if n == 0 || queue.submissions.is_abandoned() {
-        return false;
+    /// Drops the requests of released queues, then our end of their rings, which tells the releasers that we are done.
+    #[cold]
+    fn release(&mut self) {
+        for queue in (0..self.queues.len()).rev() {
+            if self.queues[queue].submissions.is_abandoned() {
+                self.executor.forget(queue);
+                drop(self.queues.remove(queue));
+            }
+        }
+        self.first = 0;
     }
-    let Ok(chunk) = queue.submissions.read_chunk(n) else {
-        return false; // cannot be: `n` were there, and only we take them
-    };
-    let mut batch: Requests = chunk.into_iter().collect();
-    let completions = &mut queue.completions;
-    queue.executor.execute(&mut batch, |completion| {
-        // Cannot be full: the ring is as long as the most requests in flight. If the owner is gone, it is dropped.
-        let _ = completions.push(completion);
-    });
-    true
+
+    /// Fills the engine's window: each of `busy` queues gets its share of the room. The last gets what is left, so
+    /// another one is the first each time.
+    fn fill(&mut self, busy: usize) {
+        let mut room = self.executor.room();
+        if busy == 0 || room == 0 {
+            return;
+        }
+        let (share, n, first) = (room.div_ceil(busy), self.queues.len(), self.first);
+        let mut next = None;
+        for place in (first..n).chain(0..first) {
+            let queue = &mut self.queues[place];
+            let take = queue.ready.min(share).min(room);
+            if take == 0 {
+                continue;
+            }
+            room -= take;
+            next.get_or_insert((place + 1) % n);
+            // They are there, since `ready` were and only we take them.
+            if let Ok(chunk) = queue.submissions.read_chunk(take) {
+                chunk.into_iter().for_each(|request| self.executor.admit(place, request));
+            }
+        }
+        self.first = next.unwrap_or(first);
+    }
 }
 
 /// The owner's end of a queue that an engine core serves.

@@ -1,31 +1,42 @@
 //! Software engines: what computes behind a device's queues.
 //!
 //! An [`Engine`] knows its algorithm and bytes, nothing of queues or addresses. [`SoftDevice`] puts it behind the
-//! [`Device`] trait: **inline** (the engine runs in the caller's `recv`, as DPDK's software
-//! drivers do) or on an **engine core** (a pinned thread that serves the rings of all its queues).
+//! [`Device`] trait: **inline** (the engine runs in the caller's `recv`, as DPDK's software drivers do) or on an
+//! **engine core** (a pinned thread that serves the rings of all its queues).
+//!
+//! There is one instance of the engine for each engine core, or for each inline queue. It is fed from a window of up to
+//! 64 requests, which is filled from all queues in turn, and it [chooses](Engine::choose) which of them to do together:
+//! so lanes fill across queues and sessions. What it does not choose waits, so completions may overtake each other,
+//! also within a queue.
+//!
+//! A panic in [`Engine::run`] costs the batch: its requests end as [`Status::EngineFailed`](crate::device::Status) and a
+//! new instance goes on. After a panic anywhere else every request ends so, [`DeviceStats::failed`] says it, and nothing
+//! is lost.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-use crossbeam::utils::CachePadded;
-use warpdrive_mempool::{DmaSlice, Domain, DomainView};
+use warpdrive_mempool::Domain;
 
+use self::exec::Executor;
+use self::meter::Meters;
+use self::sessions::Sessions;
 use crate::clock;
-use crate::device::{
-    Completion, Device, DeviceError, DeviceInfo, DeviceStats, Queue, Request, SessionId, SessionSpec, Status,
-};
+use crate::device::{Device, DeviceError, DeviceInfo, Queue, Request, SessionId, SessionSpec, Status};
 use crate::idle::IdlePolicy;
-use crate::stats::Counter;
+use crate::stats::DeviceStats;
 
 mod core;
+mod exec;
 mod inline;
+mod meter;
 pub mod rsa;
+mod sessions;
+mod window;
 pub mod zip;
 
-pub use self::core::EngineCore;
+pub use self::window::Waiting;
 
-/// The most requests that an engine is given at once.
+/// The most requests that an engine is given at once, and the most that it chooses from.
 pub const MAX_BATCH: usize = 64;
 /// The deepest queue.
 pub const MAX_DEPTH: usize = 4096;
@@ -44,31 +55,51 @@ pub struct Job<'a, S> {
     pub dst: &'a mut [u8],
     /// To be set by the engine: bytes written to `dst`, or why not.
     pub result: Result<usize, Status>,
+    /// To be set by the engine if it had to do the job again on another path: it is counted.
+    pub retried: bool,
 }
 
-/// An algorithm. Each queue (inline) or engine core has an instance of its own.
+/// An algorithm. Each engine core, or inline queue, has an instance of its own.
 pub trait Engine: Send + 'static {
     /// What is prepared once for many requests. Shared by all instances.
     type Session: Send + Sync + 'static;
+    /// How instances are to work.
+    type Options: Clone + Send + Sync + Default + 'static;
 
-    /// The most jobs it wants at once: lanes of a SIMD engine, or how long the caller's core may be kept.
+    /// The most jobs of one [`run`](Self::run): lanes of a SIMD engine, or how long the caller's core may be kept.
     const BATCH: usize;
     /// What it does, for messages: `"RSA"`, `"ZIP"`.
     const KIND: &'static str;
     /// The driver's name in configurations.
     const DRIVER: &'static str;
 
-    /// A new instance with its scratch memory.
-    fn new() -> Self;
+    /// A new instance with its scratch memory. Made on the core that will use it, and again after a panic.
+    fn new(options: &Self::Options) -> Self;
+
+    /// Whether this machine can do what the options ask for; if not, why, and what to do about it.
+    ///
+    /// # Errors
+    /// The reason and the remedy, for a message.
+    fn supports(_options: &Self::Options) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Its session of a specification, or the specification back if it is of another kind.
     fn session(spec: SessionSpec) -> Result<Self::Session, SessionSpec>;
+
+    /// Which of the waiting requests to do together now: bit `i` for number `i`, the first [`BATCH`](Self::BATCH) of
+    /// them count. 0 is to wait for more, and the engine is asked again at once: it must have a deadline of its own, by
+    /// [`Waiting::age`]. Nothing can be waited for when [`Waiting::draining`]; 0 is then taken for the oldest.
+    #[inline]
+    fn choose(&mut self, waiting: &Waiting<'_, Self::Session>) -> u64 {
+        waiting.oldest(Self::BATCH)
+    }
 
     /// Does up to [`BATCH`](Self::BATCH) jobs and sets the result of each. Allocates nothing of its own.
     fn run(&mut self, jobs: &mut [Job<'_, Self::Session>]);
 
     /// Algorithms and implementation, for [`DeviceInfo`].
-    fn describe() -> (Vec<&'static str>, String);
+    fn describe(options: &Self::Options) -> (Vec<&'static str>, String);
 }
 
 /// Where a software device runs.
@@ -85,89 +116,62 @@ pub enum Placement {
     },
 }
 
-/// Sessions of one device: added at any time, looked up without a lock.
-struct Sessions<S> {
-    slots: Box<[OnceLock<S>]>,
-    next: Mutex<usize>,
-}
-
-impl<S> Sessions<S> {
-    fn new() -> Self {
-        Self { slots: (0..MAX_SESSIONS).map(|_| OnceLock::new()).collect(), next: Mutex::new(0) }
-    }
-
-    fn add(&self, session: S) -> Option<SessionId> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = *next;
-        self.slots.get(id)?.set(session).ok()?;
-        *next += 1;
-        Some(SessionId(id as u32))
-    }
-
-    fn get(&self, id: SessionId) -> Option<&S> {
-        self.slots.get(id.0 as usize)?.get()
-    }
-}
-
 /// A software engine as a device.
 pub struct SoftDevice<E: Engine> {
     name: String,
     domain: Domain,
+    options: E::Options,
     sessions: Arc<Sessions<E::Session>>,
     placement: Placement,
-    core: Option<EngineCore<E>>,
-    /// Those of every queue ever opened.
-    counters: Mutex<Vec<SharedCounters>>,
+    core: Option<core::EngineCore>,
+    meters: Meters,
 }
-
-/// What the executor of one queue counts. It alone writes.
-#[derive(Default)]
-struct ExecutorCounters {
-    requests: Counter,
-    errors: Counter,
-    batches: Counter,
-    bytes_in: Counter,
-    bytes_out: Counter,
-}
-
-type SharedCounters = Arc<CachePadded<ExecutorCounters>>;
 
 impl<E: Engine> SoftDevice<E> {
-    /// Opens a device whose queues resolve addresses in `domain`.
+    /// Opens a device whose queues resolve addresses in `domain`, with the engine's usual options.
     ///
     /// # Errors
-    /// [`DeviceError::EngineCore`] when its thread cannot be started on its core.
+    /// [`DeviceError::EngineCore`] when its thread cannot be started on its core, [`DeviceError::Unsupported`] when this
+    /// machine cannot do what the options ask for.
     pub fn open(name: &str, placement: Placement, domain: &Domain) -> Result<Self, DeviceError> {
-        const { assert!(E::BATCH >= 1 && E::BATCH <= MAX_BATCH) };
-        let core = match placement {
-            Placement::Inline => None,
-            Placement::Core { cpu, idle } => Some(EngineCore::start(name, cpu, idle)?),
-        };
-        Ok(Self {
-            name: name.to_owned(),
-            domain: domain.clone(),
-            sessions: Arc::new(Sessions::new()),
-            placement,
-            core,
-            counters: Mutex::new(Vec::new()),
-        })
+        Self::open_with(name, placement, domain, E::Options::default())
     }
 
-    fn executor(&self) -> Executor<E> {
-        let counters = SharedCounters::default();
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
-        Executor {
-            engine: E::new(),
-            view: self.domain.view(),
-            sessions: Arc::clone(&self.sessions),
-            counters,
-        }
+    /// As [`open`](Self::open), with options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        name: &str,
+        placement: Placement,
+        domain: &Domain,
+        options: E::Options,
+    ) -> Result<Self, DeviceError> {
+        const { assert!(E::BATCH >= 1 && E::BATCH <= MAX_BATCH) };
+        E::supports(&options).map_err(|cause| DeviceError::Unsupported { device: name.to_owned(), cause })?;
+        let (sessions, meters) = (Arc::new(Sessions::new()), Meters::default());
+        let core = match placement {
+            Placement::Inline => None,
+            Placement::Core { cpu, idle } => {
+                let (device, options) = (name.to_owned(), options.clone());
+                let (reader, meter) = (sessions.reader(), meters.register());
+                let executor = move || Executor::<E>::new(&device, options, meter);
+                Some(core::EngineCore::start(name, cpu, idle, executor, reader)?)
+            }
+        };
+        Ok(Self { name: name.to_owned(), domain: domain.clone(), options, sessions, placement, core, meters })
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.count()
     }
 }
 
 impl<E: Engine> Device for SoftDevice<E> {
     fn info(&self) -> DeviceInfo {
-        let (algorithms, implementation) = E::describe();
+        let (algorithms, implementation) = E::describe(&self.options);
         DeviceInfo {
             name: self.name.clone(),
             driver: E::DRIVER,
@@ -186,10 +190,15 @@ impl<E: Engine> Device for SoftDevice<E> {
         if depth == 0 || depth > MAX_DEPTH {
             return Err(DeviceError::Depth { device: self.name.clone(), depth, max: MAX_DEPTH });
         }
+        let view = self.domain.view();
         Ok(match &self.core {
-            None => Box::new(inline::InlineQueue::new(self.executor(), depth)),
+            None => {
+                let meter = self.meters.register();
+                let executor = Executor::<E>::new(&self.name, self.options.clone(), meter);
+                Box::new(inline::InlineQueue::new(executor, view, Arc::clone(&self.sessions), depth))
+            }
             Some(core) => Box::new(
-                core.add_queue(self.executor(), depth)
+                core.add_queue(view, depth)
                     .ok_or_else(|| DeviceError::Stopped { device: self.name.clone() })?,
             ),
         })
@@ -206,119 +215,13 @@ impl<E: Engine> Device for SoftDevice<E> {
             .ok_or_else(|| DeviceError::Sessions { device: self.name.clone(), max: MAX_SESSIONS })
     }
 
+    fn remove_session(&self, id: SessionId) -> bool {
+        self.sessions.remove(id)
+    }
+
     fn stats(&self) -> DeviceStats {
-        let mut sum = DeviceStats::default();
-        for c in self.counters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            sum.requests += c.requests.get();
-            sum.errors += c.errors.get();
-            sum.batches += c.batches.get();
-            sum.bytes_in += c.bytes_in.get();
-            sum.bytes_out += c.bytes_out.get();
-        }
-        sum
+        self.meters.stats(E::BATCH)
     }
-}
-
-/// An engine with what it needs to serve requests: the same inline and on an engine core.
-struct Executor<E: Engine> {
-    engine: E,
-    view: DomainView,
-    sessions: Arc<Sessions<E::Session>>,
-    counters: SharedCounters,
-}
-
-impl<E: Engine> Executor<E> {
-    /// Executes up to [`Engine::BATCH`] requests, and gives each to `done` in order.
-    fn execute(&mut self, requests: &mut Requests, mut done: impl FnMut(Completion)) {
-        self.view.refresh();
-        let mut results: ArrayVec<Result<usize, Status>, MAX_BATCH> = ArrayVec::new();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(requests, &mut results)));
-        if outcome.is_err() {
-            // Whatever the engine had done by then is not to be trusted.
-            results.clear();
-            results.extend(requests.iter().map(|_| Err(Status::EngineFailed)));
-        }
-        self.counters.batches.add(1);
-        self.counters.requests.add(requests.len() as u64);
-        for (request, result) in requests.drain(..).zip(results) {
-            self.counters.bytes_in.add(u64::from(request.src().len));
-            match result {
-                Ok(n) => self.counters.bytes_out.add(n as u64),
-                Err(_) => self.counters.errors.add(1),
-            }
-            let (status, produced) = match result {
-                Ok(n) => (Status::Ok, n as u32),
-                Err(status) => (status, 0),
-            };
-            done(Completion { status, produced, sent: request.sent, request });
-        }
-    }
-
-    fn run(&mut self, requests: &Requests, results: &mut ArrayVec<Result<usize, Status>, MAX_BATCH>) {
-        let mut jobs: ArrayVec<Job<'_, E::Session>, MAX_BATCH> = ArrayVec::new();
-        for request in requests {
-            match resolve(&mut self.view, &self.sessions, request) {
-                Ok(job) => {
-                    jobs.push(job);
-                    results.push(Ok(0));
-                }
-                Err(status) => results.push(Err(status)),
-            }
-        }
-        self.engine.run(&mut jobs);
-        let mut done = jobs.into_iter();
-        for result in results.iter_mut().filter(|r| r.is_ok()) {
-            if let Some(job) = done.next() {
-                // More than there was room for cannot be: whoever reads the number relies on it.
-                *result = match job.result {
-                    Ok(n) if n > job.dst.len() => Err(Status::EngineFailed),
-                    said => said,
-                };
-            }
-        }
-    }
-}
-
-/// Requests that are executed together.
-type Requests = ArrayVec<Request, MAX_BATCH>;
-
-/// Looks the session up and turns addresses into bytes, or says why not.
-fn resolve<'a, S>(
-    view: &mut DomainView,
-    sessions: &'a Sessions<S>,
-    request: &'a Request,
-) -> Result<Job<'a, S>, Status> {
-    let session = sessions.get(request.session).ok_or(Status::NoSession)?;
-    let mut get = |segment: crate::device::Segment, write: bool| match segment.len {
-        0 => Ok(None),
-        len => view.resolve(segment.iova, len as usize, write).map(Some).map_err(Status::Fault),
-    };
-    let src = get(request.src(), false)?;
-    let aux = get(request.aux(), false)?;
-    let dst = get(request.dst(), true)?;
-    if overlap(src, dst) || overlap(aux, dst) {
-        return Err(Status::Overlap);
-    }
-    // SAFETY: the request owns the packets the addresses point into (or its maker promised exclusive use, see
-    // Request::raw) until its completion is given out, which is after the job is gone. Source and destination do not
-    // overlap. The view is not refreshed while jobs exist.
-    unsafe {
-        Ok(Job {
-            session,
-            src: src.map_or(&[], |s| s.as_slice()),
-            aux: aux.map_or(&[], |s| s.as_slice()),
-            dst: dst.map_or(&mut [], |s| s.as_mut_slice()),
-            result: Err(Status::EngineFailed),
-        })
-    }
-}
-
-fn overlap(a: Option<DmaSlice>, b: Option<DmaSlice>) -> bool {
-    let (Some(a), Some(b)) = (a, b) else {
-        return false;
-    };
-    let (a0, b0) = (a.ptr.addr().get(), b.ptr.addr().get());
-    a0 < b0 + b.len && b0 < a0 + a.len
 }
 
 /// Marks requests as sent now.

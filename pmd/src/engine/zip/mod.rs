@@ -57,12 +57,13 @@ pub struct ZipEngine {
 
 impl Engine for ZipEngine {
     type Session = ZipSession;
+    type Options = ();
     /// About 100 us of small packets at level 1: how long a caller's core is kept at once.
     const BATCH: usize = 16;
     const KIND: &'static str = "ZIP";
     const DRIVER: &'static str = "soft-zip";
 
-    fn new() -> Self {
+    fn new((): &()) -> Self {
         Self { compressors: [const { None }; MAX_LEVEL as usize + 1], decompressor: Decompressor::new() }
     }
 
@@ -82,7 +83,7 @@ impl Engine for ZipEngine {
         }
     }
 
-    fn describe() -> (Vec<&'static str>, String) {
+    fn describe((): &()) -> (Vec<&'static str>, String) {
         (vec!["deflate", "zlib", "gzip"], "libdeflate, levels 0 to 12".to_owned())
     }
 }

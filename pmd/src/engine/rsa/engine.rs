@@ -1,0 +1,346 @@
+//! The engine: which requests are done together, and how each comes into a pass and out of it.
+
+use arrayvec::ArrayVec;
+
+use super::ifma::{FULL, HALF, Ifma, Operation};
+use super::padding::decrypt::eme_oaep_decode;
+use super::padding::random::Random;
+use super::padding::sign::{emsa_pkcs1_v1_5_encode, emsa_pss_encode};
+use super::scheme::Padding;
+use super::secret::Secret;
+use super::session::{Prepared, PrivateKey};
+use super::{
+    EcSession, MAX_KEY_BYTES, Passes, PublicKeySession, RsaOp, RsaOptions, RsaScheme, RsaSession, Simd, front,
+};
+use crate::clock::Clock;
+use crate::device::{SessionSpec, Status};
+use crate::engine::{Engine, Job, Waiting};
+
+/// RSA in passes of up to eight private operations on AVX-512 IFMA, or one at a time on aws-lc; public operations and
+/// elliptic curves on aws-lc.
+///
+/// Private operations with one size of key share a pass, whatever their queues, sessions and keys. A pass allocates
+/// nothing and makes no system call. aws-lc, which does operations that are alone, allocates in each and asks the
+/// kernel for randomness once in 75,000. Engines whose single operations use the same session at the same time take
+/// turns at a lock of aws-lc for a moment; to avoid that, give each worker a session of its own.
+pub struct RsaEngine {
+    options: RsaOptions,
+    deadline_ticks: u64,
+    ifma: Option<Ifma>,
+    random: Option<Random>,
+    /// A number for each lane on its way in, and out.
+    inputs: Secret<u8>,
+    outputs: Secret<u8>,
+}
+
+/// Jobs of one pass, by their place.
+type Places = ArrayVec<usize, FULL>;
+
+impl Engine for RsaEngine {
+    type Session = PublicKeySession;
+    type Options = RsaOptions;
+    const BATCH: usize = FULL;
+    const KIND: &'static str = "RSA";
+    const DRIVER: &'static str = "soft-rsa";
+
+    fn new(options: &RsaOptions) -> Self {
+        let memory = || Secret::zeroed(FULL * MAX_KEY_BYTES).expect("memory for a few numbers");
+        Self {
+            options: options.clone(),
+            deadline_ticks: Clock::get().ticks_of(options.deadline),
+            ifma: Ifma::new(options),
+            random: Random::new().ok(),
+            inputs: memory(),
+            outputs: memory(),
+        }
+    }
+
+    fn supports(options: &RsaOptions) -> Result<(), String> {
+        match options.simd {
+            Simd::Auto | Simd::Library => Ok(()),
+            _ if Ifma::available() => Ok(()),
+            simd => Err(format!(
+                "simd = {:?} needs a cpu with AVX-512 F, DQ and IFMA, and this one has not all of them. \
+                 Remedy: simd = \"auto\"",
+                simd.name()
+            )),
+        }
+    }
+
+    fn session(spec: SessionSpec) -> Result<PublicKeySession, SessionSpec> {
+        match spec {
+            SessionSpec::Rsa(session) => Ok(PublicKeySession::Rsa(session)),
+            SessionSpec::Ec(session) => Ok(PublicKeySession::Ec(session)),
+            other => Err(other),
+        }
+    }
+
+    fn choose(&mut self, waiting: &Waiting<'_, PublicKeySession>) -> u64 {
+        let Some(class) = self.class(waiting, 0) else {
+            // Short operations go together as they come; a private one that cannot share a pass goes alone.
+            let short = (0..FULL).take_while(|i| waiting.session(*i).is_some_and(is_short)).count();
+            return waiting.oldest(short.max(1));
+        };
+        let (mut chosen, mut count) = (0, 0);
+        for i in 0..waiting.len() {
+            if self.class(waiting, i) == Some(class) {
+                chosen |= 1 << i;
+                count += 1;
+                if count == FULL {
+                    return chosen;
+                }
+            }
+        }
+        if waiting.age(0) < self.deadline_ticks && !waiting.draining() {
+            return 0;
+        }
+        match self.options.passes {
+            Passes::Adaptive => lowest_bits(chosen, HALF),
+            Passes::Largest | Passes::Single => chosen,
+        }
+    }
+
+    fn run(&mut self, jobs: &mut [Job<'_, PublicKeySession>]) {
+        let mut waiting: ArrayVec<(usize, usize), { crate::engine::MAX_BATCH }> = ArrayVec::new();
+        for (place, job) in jobs.iter_mut().enumerate() {
+            match job.session {
+                PublicKeySession::Ec(session) => job.result = session.execute(job.src, job.aux, job.dst),
+                PublicKeySession::Rsa(session) if session.private().is_some() => {
+                    waiting.push((session.key_bytes(), place));
+                }
+                PublicKeySession::Rsa(session) => job.result = public(session, job),
+            }
+        }
+        while let Some(&(key_bytes, _)) = waiting.first() {
+            let mut places = Places::new();
+            waiting.retain(|(bytes, place)| {
+                let take = *bytes == key_bytes && !places.is_full();
+                if take {
+                    places.push(*place);
+                }
+                !take
+            });
+            self.private(jobs, places, key_bytes);
+        }
+    }
+
+    fn describe(options: &RsaOptions) -> (Vec<&'static str>, String) {
+        let names = [&RsaScheme::ALL.map(RsaScheme::name)[..], &EcSession::ALGORITHMS].concat();
+        let single = format!("aws-lc ({})", library_kernels());
+        let implementation = match Ifma::describe(options) {
+            Some(passes) => {
+                format!("{passes}; single and public operations, P-256 and X25519: {single}, one at a time")
+            }
+            None => format!("{single}, one at a time"),
+        };
+        (names, implementation)
+    }
+}
+
+impl RsaEngine {
+    /// The size of key of a request that can share a pass with others of its size.
+    fn class(&self, waiting: &Waiting<'_, PublicKeySession>, i: usize) -> Option<usize> {
+        let PublicKeySession::Rsa(session) = waiting.session(i)? else {
+            return None;
+        };
+        let passes = self.ifma.is_some() && self.options.passes != Passes::Single;
+        (passes && session.private()?.ifma.is_some()).then(|| session.key_bytes())
+    }
+
+    /// Private operations with keys of one size.
+    fn private(&mut self, jobs: &mut [Job<'_, PublicKeySession>], mut places: Places, key_bytes: usize) {
+        let mut lane = 0;
+        places.retain(|place| {
+            let job = &mut jobs[*place];
+            let input = &mut self.inputs[lane * MAX_KEY_BYTES..][..key_bytes];
+            let Some((session, key)) = private_session(job) else {
+                return false;
+            };
+            match encode(session, key, job, input, self.random.as_mut()) {
+                Ok(()) => lane += 1,
+                Err(status) => {
+                    job.result = Err(status);
+                    return false;
+                }
+            }
+            true
+        });
+        self.compute(jobs, &places, key_bytes);
+        for (place, output) in places.iter().zip(self.outputs.chunks_exact_mut(MAX_KEY_BYTES)) {
+            let job = &mut jobs[*place];
+            if job.result.is_ok()
+                && let Some((session, key)) = private_session(job)
+            {
+                job.result = decode(session, key, job, &mut output[..key_bytes]);
+            }
+        }
+        self.inputs.wipe();
+        self.outputs.wipe();
+    }
+
+    /// From `inputs` to `outputs`, lane by lane.
+    fn compute(&mut self, jobs: &mut [Job<'_, PublicKeySession>], places: &[usize], key_bytes: usize) {
+        let mut done = [false; FULL];
+        // A pass for one alone takes longer than aws-lc does; it is done where a person insists.
+        let alone =
+            places.len() <= 1 && self.options.passes != Passes::Largest && self.options.simd == Simd::Auto;
+        if let Some(ifma) = self.ifma.as_mut().filter(|_| !alone) {
+            let inputs = self.inputs.chunks_exact(MAX_KEY_BYTES);
+            let outputs = self.outputs.chunks_exact_mut(MAX_KEY_BYTES);
+            let mut lanes: ArrayVec<usize, FULL> = ArrayVec::new();
+            let mut operations: ArrayVec<Operation<'_>, FULL> = ArrayVec::new();
+            for (lane, ((place, input), output)) in places.iter().zip(inputs).zip(outputs).enumerate() {
+                if let Some((_, PrivateKey { ifma: Some(key), .. })) = private_session(&jobs[*place]) {
+                    let (input, output) = (&input[..key_bytes], &mut output[..key_bytes]);
+                    operations.push(Operation { key, input, output, done: false });
+                    lanes.push(lane);
+                }
+            }
+            ifma.private(&mut operations, self.random.as_mut());
+            for (lane, operation) in lanes.into_iter().zip(&operations) {
+                done[lane] = operation.done;
+                jobs[places[lane]].retried = !operation.done;
+            }
+        }
+        let lanes = self.inputs.chunks_exact(MAX_KEY_BYTES).zip(self.outputs.chunks_exact_mut(MAX_KEY_BYTES));
+        for ((place, (input, output)), done) in places.iter().zip(lanes).zip(done) {
+            let job = &mut jobs[*place];
+            job.result = match private_session(job) {
+                _ if done => Ok(0),
+                Some((_, key)) => key
+                    .library
+                    .private(&input[..key_bytes], &mut output[..key_bytes])
+                    .map(|()| 0)
+                    .map_err(|_| Status::EngineFailed),
+                None => Err(Status::EngineFailed),
+            };
+        }
+    }
+}
+
+/// Whether an operation takes some ten microseconds, not hundreds.
+fn is_short(session: &PublicKeySession) -> bool {
+    match session {
+        PublicKeySession::Rsa(session) => session.private().is_none(),
+        PublicKeySession::Ec(_) => true,
+    }
+}
+
+/// The session of a private operation.
+fn private_session<'a>(job: &Job<'a, PublicKeySession>) -> Option<(&'a RsaSession, &'a PrivateKey)> {
+    match job.session {
+        PublicKeySession::Rsa(session) => Some((session, session.private()?)),
+        PublicKeySession::Ec(_) => None,
+    }
+}
+
+/// What goes into the private operation.
+fn encode(
+    session: &RsaSession,
+    key: &PrivateKey,
+    job: &Job<'_, PublicKeySession>,
+    input: &mut [u8],
+    random: Option<&mut Random>,
+) -> Result<(), Status> {
+    if session.op() == RsaOp::Decrypt {
+        // By length and by value: whether it is below n is no secret.
+        if job.src.len() != input.len() || *job.src >= *key.n {
+            return Err(Status::BadInput);
+        }
+        if session.scheme().padding() == Padding::Pkcs1Encryption {
+            // How long the message is must not show: room for the longest, or nothing.
+            room(job.dst, input.len() - 11)?;
+        }
+        input.copy_from_slice(job.src);
+        return Ok(());
+    }
+    room(job.dst, input.len())?;
+    let hash = session.scheme().hash().ok_or(Status::EngineFailed)?;
+    match session.scheme().padding() {
+        Padding::Pkcs1Signature => emsa_pkcs1_v1_5_encode(hash, job.src, input),
+        _ => {
+            let random = random.ok_or(Status::EngineFailed)?;
+            emsa_pss_encode(hash, job.src, random, 8 * input.len() - 1, input)
+        }
+    }
+    .map_err(|_| Status::EngineFailed)
+}
+
+/// Whether `dst` has room for so many bytes.
+fn room(dst: &[u8], bytes: usize) -> Result<(), Status> {
+    if dst.len() < bytes { Err(Status::NoSpace { needed: bytes as u32 }) } else { Ok(()) }
+}
+
+/// What comes out of it.
+fn decode(
+    session: &RsaSession,
+    key: &PrivateKey,
+    job: &mut Job<'_, PublicKeySession>,
+    output: &mut [u8],
+) -> Result<usize, Status> {
+    let len = match (session.op(), session.scheme().hash()) {
+        (RsaOp::Decrypt, Some(hash)) => eme_oaep_decode(hash, output).map_err(|_| Status::BadInput)?,
+        (RsaOp::Decrypt, None) => {
+            let rejection = key.rejection.as_ref().ok_or(Status::EngineFailed)?;
+            let len = rejection.decode(job.src, output).map_err(|_| Status::BadInput)?;
+            // All of it, so that only `produced` tells the length.
+            let room = output.len() - 11;
+            job.dst.get_mut(..room).ok_or(Status::EngineFailed)?.copy_from_slice(&output[..room]);
+            return Ok(len);
+        }
+        _ => output.len(),
+    };
+    front(job.dst, len)?.copy_from_slice(&output[..len]);
+    Ok(len)
+}
+
+/// Verifies or encrypts.
+fn public(session: &RsaSession, job: &mut Job<'_, PublicKeySession>) -> Result<usize, Status> {
+    let key_bytes = session.key_bytes();
+    match &session.prepared {
+        Prepared::Private(_) => Err(Status::EngineFailed),
+        Prepared::Verify(key) => key.verify_sig(job.src, job.aux).map(|()| 0).map_err(|_| Status::Mismatch),
+        Prepared::EncryptOaep(key, algorithm) => {
+            if job.src.len() > key.max_plaintext_size(algorithm) {
+                return Err(Status::BadInput);
+            }
+            let out = front(job.dst, key_bytes)?;
+            key.encrypt(algorithm, job.src, out, None).map(|c| c.len()).map_err(|_| Status::EngineFailed)
+        }
+        Prepared::EncryptPkcs1(key) => {
+            if job.src.len() > key.max_plaintext_size() {
+                return Err(Status::BadInput);
+            }
+            let out = front(job.dst, key_bytes)?;
+            key.encrypt(job.src, out).map(|c| c.len()).map_err(|_| Status::EngineFailed)
+        }
+    }
+}
+
+/// The `n` lowest set bits.
+fn lowest_bits(mut bits: u64, n: usize) -> u64 {
+    let mut lowest = 0;
+    for _ in 0..n {
+        lowest |= bits & bits.wrapping_neg();
+        bits &= bits.wrapping_sub(1);
+    }
+    lowest
+}
+
+/// Which of its kernels aws-lc takes for private operations on this cpu (crypto/fipsmodule/bn/exponentiation.c).
+fn library_kernels() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx512f") && has!("avx512dq") && has!("avx512ifma") && has!("avx512bw") && has!("avx512vl") {
+            return "AVX-512 IFMA";
+        }
+        if has!("bmi2") && has!("adx") {
+            return "MULX/ADX";
+        }
+    }
+    std::env::consts::ARCH
+}
+
+#[cfg(test)]
+mod tests;
