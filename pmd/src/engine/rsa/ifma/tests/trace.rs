@@ -38,7 +38,14 @@ impl Pass {
         let secret_digits = [0, 1].map(|which| {
             let mut numbers = Numbers(which);
             // Below any modulus: the highest digits are zero.
-            (0..bits / DIGIT_BITS - 1).map(|_| vector(&mut || numbers.next() & DIGIT_MASK)).collect()
+            let digit = |_| {
+                let mut v = vector(&mut || numbers.next() & DIGIT_MASK);
+                if half {
+                    lanes_mut(&mut v).copy_within(..HALF, HALF);
+                }
+                v
+            };
+            (0..bits / DIGIT_BITS - 1).map(digit).collect()
         });
         let lanes = secret_lanes[0].clone();
         Self { arena: Secret::zeroed(1).unwrap(), lanes, secret_lanes, secret_digits, layout, half, way }
