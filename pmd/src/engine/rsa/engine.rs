@@ -342,5 +342,5 @@ fn library_kernels() -> &'static str {
     std::env::consts::ARCH
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests;

@@ -86,9 +86,9 @@ impl Bench {
         self.device.create_session(SessionSpec::Rsa(session)).unwrap()
     }
 
-    fn request(&self, session: SessionId, tag: usize) -> Request {
+    fn request(&self, session: SessionId, tag: usize, src: &[u8]) -> Request {
         let mut packet = self.pool.alloc().unwrap();
-        packet.extend_from_slice(message(tag).as_bytes()).unwrap();
+        packet.extend_from_slice(src).unwrap();
         let len = packet.len();
         let mut output = self.pool.alloc().unwrap();
         output.append(512).unwrap().fill(0xee);
@@ -100,8 +100,11 @@ impl Bench {
 
     /// Sends requests with the tags 0, 1, 2 …; the results in that order.
     fn run(&mut self, sessions: &[SessionId]) -> Vec<Result<Vec<u8>, Status>> {
-        let mut requests: Vec<_> =
-            sessions.iter().enumerate().map(|(tag, s)| self.request(*s, tag)).collect();
+        let mut requests: Vec<_> = sessions
+            .iter()
+            .enumerate()
+            .map(|(tag, session)| self.request(*session, tag, message(tag).as_bytes()))
+            .collect();
         assert_eq!(self.queue.send_burst(&mut requests), sessions.len());
         let receive = |_| self.queue.recv_sync(Duration::from_secs(30)).expect("an answer within 30 s");
         let mut done: Vec<_> = sessions.iter().map(receive).collect();
@@ -239,5 +242,25 @@ fn a_panic_in_a_pass_costs_the_batch_and_the_engine_goes_on() {
             let stats = bench.device.stats();
             assert_eq!((stats.panics, stats.failed), (n, false));
         }
+    }
+}
+
+#[test]
+fn the_largest_number_below_the_modulus_is_decrypted_and_the_modulus_is_refused() {
+    let key = known_key();
+    for simd in [Simd::Library, KINDS[0], KINDS[1]] {
+        let Some(mut bench) = Bench::new(Placement::Inline, options(simd)) else { return };
+        let decrypt = RsaSession::new(RsaOp::Decrypt, RsaScheme::Pkcs1, &key).unwrap();
+        let id = bench.session(decrypt);
+        let (modulus, mut below) = (key.modulus(), key.modulus().to_vec());
+        below[255] -= 1;
+        for (src, expected) in [(modulus, Status::BadInput), (&below, Status::Ok)] {
+            let request = bench.request(id, 0, src);
+            bench.queue.send(request).unwrap();
+            let done = bench.queue.recv_sync(Duration::from_secs(30)).expect("an answer within 30 s");
+            assert_eq!(done.status, expected, "{}", simd.name());
+        }
+        // n − 1 is its own root, which is no good padding: it takes no other path all the same.
+        assert_eq!(bench.device.stats().retried, 0);
     }
 }

@@ -360,7 +360,7 @@ fn to_blocks<const K: bool>(x: &mut [Block], digits: &[V]) {
 
 /// x mod m for an x of proper digits below 3 m.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn canonical(x: &mut [V], m: &[Block]) {
+pub(super) fn canonical(x: &mut [V], m: &[Block]) {
     for _ in 0..2 {
         let modulus = || m.iter().flat_map(|b| &b.digits);
         let borrow = x
@@ -379,7 +379,7 @@ fn canonical(x: &mut [V], m: &[Block]) {
 
 /// x ← x − y mod m, both of proper digits and below m.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn subtract_modulo(x: &mut [V], y: &[V], m: &[Block]) {
+pub(super) fn subtract_modulo(x: &mut [V], y: &[V], m: &[Block]) {
     let mut borrow = zero();
     for (x, y) in x.iter_mut().zip(y) {
         let d = _mm512_add_epi64(_mm512_sub_epi64(*x, *y), borrow);

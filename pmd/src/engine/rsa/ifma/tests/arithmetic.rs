@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::block::{Block, DIGITS, Difference, block_of};
 use super::super::montgomery::{Chain, Modulus, Scratch, direction, multiply, reduce_value, square};
+use super::super::pass::{canonical, subtract_modulo};
 use super::super::scalar;
 use super::kernels::seen;
 use super::*;
@@ -234,6 +235,37 @@ proptest! {
                 if karatsuba { step::<true, 1>(room, n, kind, &m) } else { step::<false, 1>(room, n, kind, &m) }
             });
         prop_assert!(results.iter().all(|result| *result == results[0]));
+    }
+
+    #[test]
+    fn values_below_three_moduli_become_remainders_and_these_are_subtracted(
+        m in draws(), x in draws(), y in draws(), n in 1usize..=MAX_BLOCKS
+    ) {
+        if Bench::new().is_none() { return Ok(()) }
+        let m = moduli(n, 512 * n, &m);
+        let (x, y) = (per_lane(|i| x[i].value(&m[i])), per_lane(|i| y[i].value(&m[i])));
+        let mut memory = Secret::<Room>::zeroed(1).unwrap();
+        let room = &mut memory[0];
+        room.set_modulus(n, &m);
+        let remainders = [&x, &y].map(|numbers| {
+            put(&mut room.y[..n], numbers, direction);
+            let mut digits: Vec<V> = room.y[..n].iter().flat_map(|block| block.digits).collect();
+            // SAFETY: the features were found.
+            unsafe { canonical(&mut digits, &room.m[..n]) };
+            digits
+        });
+        let [mut difference, subtrahend] = remainders;
+        for lane in 0..LANES {
+            let remainder = |of: &[V]| seen(of, lane).to_biguint().expect("no sign");
+            prop_assert_eq!(remainder(&difference), &x[lane] % &m[lane]);
+            prop_assert_eq!(remainder(&subtrahend), &y[lane] % &m[lane]);
+        }
+        // SAFETY: as above.
+        unsafe { subtract_modulo(&mut difference, &subtrahend, &room.m[..n]) };
+        for lane in 0..LANES {
+            let expected = (&x[lane] % &m[lane] + 3u8 * &m[lane] - &y[lane]) % &m[lane];
+            prop_assert_eq!(seen(&difference, lane).to_biguint(), Some(expected));
+        }
     }
 
     #[test]
