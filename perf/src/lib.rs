@@ -16,7 +16,7 @@ use warpdrive_pipeline::cores::CoreError;
 use warpdrive_pipeline::diag::ConfigError;
 use warpdrive_pipeline::launch::LaunchError;
 use warpdrive_pmd::device::DeviceError;
-use warpdrive_pmd::engine::rsa::RsaError;
+use warpdrive_pmd::engine::rsa::KeyError;
 
 mod af_xdp;
 pub mod cpeers;
@@ -272,7 +272,7 @@ pub enum BenchError {
     Leak(String),
     /// A key.
     #[error(transparent)]
-    Rsa(#[from] RsaError),
+    Rsa(#[from] KeyError),
     /// An accelerator.
     #[error(transparent)]
     Device(#[from] DeviceError),

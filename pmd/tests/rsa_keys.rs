@@ -9,7 +9,7 @@ use pkcs1::{RsaPrivateKeyRef, RsaPublicKeyRef, UintRef};
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::der::{Decode, Encode};
 use pkcs8::{AlgorithmIdentifierRef, PrivateKeyInfoRef};
-use warpdrive_pmd::engine::rsa::{KeyFault, RsaError, RsaKey};
+use warpdrive_pmd::engine::rsa::{KeyError, KeyFault, RsaKey};
 
 /// The numbers of a key, to be changed at will.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ fn fault(numbers: &Numbers) -> Option<KeyFault> {
                 assert!(key.is_private());
                 None
             }
-            Err(RsaError::Unsound { origin, fault }) => {
+            Err(KeyError::Unsound { origin, fault }) => {
                 assert_eq!(origin, "doctored");
                 Some(fault)
             }
@@ -114,7 +114,7 @@ fn public_fault(numbers: &Numbers) -> Option<KeyFault> {
             assert!(!key.is_private());
             None
         }
-        Err(RsaError::Unsound { fault, .. }) => Some(fault),
+        Err(KeyError::Unsound { fault, .. }) => Some(fault),
         Err(other) => panic!("{other}"),
     }
 }
@@ -227,12 +227,12 @@ fn a_modulus_of_1024_bits_is_taken_and_called_weak() {
         let refused = RsaKey::from_der(&other.public(), "doctored").map(|key| key.bits());
         match other.n.bits() {
             1024 => assert_eq!(refused.unwrap(), 1024),
-            n => assert!(matches!(refused, Err(RsaError::Size { bits, .. }) if bits as u64 == n)),
+            n => assert!(matches!(refused, Err(KeyError::Size { bits, .. }) if bits as u64 == n)),
         }
     }
     let mut none = known().clone();
     none.n = BigUint::ZERO;
-    assert!(matches!(RsaKey::from_der(&none.public(), "none"), Err(RsaError::Size { bits: 0, .. })));
+    assert!(matches!(RsaKey::from_der(&none.public(), "none"), Err(KeyError::Size { bits: 0, .. })));
 }
 
 #[test]
@@ -244,10 +244,10 @@ fn structures_that_are_not_strict_or_not_for_us_are_refused() {
 
     let mut version = pkcs1.clone();
     version[6] = 2;
-    assert!(matches!(refused(&version), RsaError::Damaged { .. }));
+    assert!(matches!(refused(&version), KeyError::Damaged { .. }));
     // Version 1 promises more primes and has none.
     version[6] = 1;
-    assert!(matches!(refused(&version), RsaError::Damaged { .. }));
+    assert!(matches!(refused(&version), KeyError::Damaged { .. }));
 
     // SEQUENCE OF { SEQUENCE { 3, 3, 3 } } behind the numbers.
     let more = b"\x30\x0b\x30\x09\x02\x01\x03\x02\x01\x03\x02\x01\x03";
@@ -260,9 +260,9 @@ fn structures_that_are_not_strict_or_not_for_us_are_refused() {
         refused(&der)
     };
     let message = with_more(1).to_string();
-    assert!(matches!(with_more(1), RsaError::MultiPrime { .. }), "{message}");
+    assert!(matches!(with_more(1), KeyError::MultiPrime { .. }), "{message}");
     assert!(message.contains("more than two primes") && message.contains("openssl genrsa"), "{message}");
-    assert!(matches!(with_more(0), RsaError::Damaged { .. }));
+    assert!(matches!(with_more(0), KeyError::Damaged { .. }));
 
     // A negative modulus: the zero byte in front is what makes it positive.
     let at = 7 + 4;
@@ -272,22 +272,22 @@ fn structures_that_are_not_strict_or_not_for_us_are_refused() {
     negative.remove(at);
     let len = u16::from_be_bytes([pkcs1[2], pkcs1[3]]) - 1;
     negative[2..4].copy_from_slice(&len.to_be_bytes());
-    assert!(matches!(refused(&negative), RsaError::Damaged { .. }));
+    assert!(matches!(refused(&negative), KeyError::Damaged { .. }));
 
     // RFC 8017, A.1: rsaEncryption has the parameters NULL.
     let bare = AlgorithmIdentifierRef { oid: pkcs1::ALGORITHM_OID, parameters: None };
-    assert!(matches!(refused(&known().pkcs8(bare)), RsaError::Damaged { .. }));
+    assert!(matches!(refused(&known().pkcs8(bare)), KeyError::Damaged { .. }));
     let pss = AlgorithmIdentifierRef { oid: "1.2.840.113549.1.1.10".parse().unwrap(), parameters: None };
     let message = refused(&known().pkcs8(pss)).to_string();
     assert!(message.contains("a key restricted to RSA-PSS"), "{message}");
 
     // { 0, p, q, g, y, x }: a DSA key as OpenSSL used to write it.
     let dsa = b"\x30\x12\x02\x01\x00\x02\x01\x05\x02\x01\x05\x02\x01\x05\x02\x01\x05\x02\x01\x05";
-    assert!(matches!(refused(dsa), RsaError::NotRsa { found, .. } if found == "a DSA key"));
+    assert!(matches!(refused(dsa), KeyError::NotRsa { found, .. } if found == "a DSA key"));
 
     // Cut anywhere, it is not a key, and nothing panics.
     for len in 0..pkcs1.len() {
-        assert!(matches!(refused(&pkcs1[..len]), RsaError::NotAKey { .. } | RsaError::Empty { .. }));
+        assert!(matches!(refused(&pkcs1[..len]), KeyError::NotAKey { .. } | KeyError::Empty { .. }));
     }
     assert!(RsaPrivateKeyRef::from_der(&pkcs1).is_ok());
 }

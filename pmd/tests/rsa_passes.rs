@@ -33,12 +33,15 @@ fn file(name: &str) -> RsaKey {
 impl Lab {
     /// An engine core, and four keys of two sizes, each with a session.
     fn new(options: RsaOptions) -> Self {
+        Self::on(Placement::Core { cpu: 0, idle: IdlePolicy::Sleep }, options)
+    }
+
+    fn on(placement: Placement, options: RsaOptions) -> Self {
         let domain = Domain::new(DmaMode::ShareDomain);
         let pages = PageChoice::Exactly(PageSize::Size4K);
         let config = PoolConfig { buffers: 512, pages, ..PoolConfig::default() };
         let pool = Mempool::new(&config, &domain).unwrap();
-        let core = Placement::Core { cpu: 0, idle: IdlePolicy::Sleep };
-        let device = SoftDevice::open_with("rsa0", core, &domain, options).unwrap();
+        let device = SoftDevice::open_with("rsa0", placement, &domain, options).unwrap();
         let checker = SoftDevice::open("checker", Placement::Inline, &domain).unwrap();
         let keys = [
             (file("rsa2048.pem"), RsaScheme::Pkcs1Sha256),
@@ -69,6 +72,13 @@ impl Lab {
         request.set_src(0..message.len()).unwrap();
         request.set_dst(message.len()..message.len() + key_bytes).unwrap();
         request
+    }
+
+    /// A session on the device that signs, to check signatures of 2048 bits.
+    fn verifier(&self) -> SessionId {
+        let key = file("rsa2048.pem");
+        let session = RsaSession::new(RsaOp::Verify, RsaScheme::Pkcs1Sha256, &key).unwrap();
+        self.device.create_session(SessionSpec::Rsa(session)).unwrap()
     }
 
     /// Receives a signature and checks it.
@@ -194,4 +204,49 @@ fn what_waits_for_company_is_done_alone_when_its_deadline_has_passed() {
     let stats = lab.device.stats();
     assert_eq!(stats.fill[..2], [0, 2], "of different sizes");
     assert!(stats.wait.p50_ns >= deadline.as_nanos() as u64 * 99 / 100, "{:?}", stats.wait);
+}
+
+/// Requests that wait for company hold up nobody who does not: a full pass of another size, a short operation.
+#[test]
+fn a_deadline_keeps_waiting_only_what_waits_for_company() {
+    let deadline = Duration::from_secs(2);
+    let lab = Lab::on(Placement::Inline, RsaOptions { deadline, ..RsaOptions::default() });
+    if !lab.device.info().implementation.contains("8 private operations at once") {
+        println!("skipped: this cpu has no passes to wait for");
+        return;
+    }
+    let (mut queue, mut checker) =
+        (lab.device.request_queue(32).unwrap(), lab.checker.request_queue(1).unwrap());
+    let [small, large] = [0, 1];
+    let start = std::time::Instant::now();
+    for message in ["1", "2", "3"] {
+        queue.send(lab.request(small, message.as_bytes())).unwrap();
+    }
+    assert!(queue.recv().is_none(), "three wait for five more");
+    // A signature of anything is a wrong one, and that is told by a short operation.
+    let mut packet = lab.pool.alloc().unwrap();
+    packet.append(8 + 256).unwrap().fill(0);
+    let mut verify = Request::new(lab.verifier(), packet).with_tag(99);
+    verify.set_src(0..8).unwrap();
+    verify.set_aux(8..8 + 256).unwrap();
+    queue.send(verify).unwrap();
+    let done = queue.recv().expect("at once");
+    assert_eq!((done.request.tag, done.status), (99, Status::Mismatch));
+    for n in 0..8 {
+        queue.send(lab.request(large, format!("large {n}").as_bytes())).unwrap();
+    }
+    for _ in 0..8 {
+        let done = queue.recv().expect("a full pass, at once");
+        assert_eq!((done.request.tag, done.status), (large as u64, Status::Ok));
+    }
+    assert!(queue.recv().is_none() && queue.in_flight() == 3, "they still wait");
+    assert!(start.elapsed() < deadline, "too slow a machine for this test");
+    (0..3).for_each(|_| lab.receive(&mut *queue, &mut *checker));
+    assert!(start.elapsed() >= deadline, "they have waited");
+    // Eight of one size need not wait at all.
+    let start = std::time::Instant::now();
+    (0..8).for_each(|n| queue.send(lab.request(small, &[n])).unwrap());
+    (0..8).for_each(|_| lab.receive(&mut *queue, &mut *checker));
+    assert!(start.elapsed() < deadline);
+    assert_eq!(lab.device.stats().fill[8], 2, "{:?}", lab.device.stats().fill);
 }

@@ -26,6 +26,7 @@ mod rig;
 mod slices;
 mod subjects;
 pub mod timing;
+mod trial;
 mod welch;
 
 /// Lanes of a full pass.

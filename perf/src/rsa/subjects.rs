@@ -9,7 +9,7 @@ use warpdrive_pmd::engine::rsa::{
 use warpdrive_pmd::engine::{Engine, Job};
 
 use super::keys::Keys;
-use super::timing::{Class, Trial, timed};
+use super::trial::{Class, Trial, timed};
 use super::{FULL, HALF};
 use crate::BenchError;
 

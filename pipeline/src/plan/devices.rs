@@ -21,9 +21,6 @@ pub enum EnginePlan {
     Zip,
 }
 
-/// Whether this machine can do what the options ask for, or why not and the remedy.
-pub(super) type Supports = fn(&RsaOptions) -> Result<(), String>;
-
 impl Planner<'_> {
     pub(super) fn engine(&mut self, device: &Named<DeviceTable>) -> EnginePlan {
         match device.value.driver.get_ref() {
@@ -70,6 +67,7 @@ impl Planner<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::planner::Supports;
     use super::*;
     use crate::config::Config;
     use crate::cores;

@@ -25,8 +25,7 @@ use crate::cores::{CpuSet, LcoreMap};
 use crate::diag::{ConfigError, Diagnostic};
 use crate::stage::classify::Rules;
 
-use devices::Supports;
-use planner::Planner;
+use planner::{Planner, Supports};
 
 pub use devices::EnginePlan;
 

@@ -5,12 +5,15 @@ use std::ops::Range;
 use std::time::Duration;
 
 use warpdrive_mempool::{MemError, PoolConfig};
+use warpdrive_pmd::engine::rsa::RsaOptions;
 
-use super::devices::Supports;
 use super::{PipelinePlan, Plan, PoolPlan, PortPlan, StagePlan};
 use crate::config::{Config, DeviceDriver, MempoolTable, Name, Named};
 use crate::cores::LcoreMap;
 use crate::diag::{Diagnostic, known_names};
+
+/// Whether this machine can do what the options ask for, or why not and the remedy.
+pub(super) type Supports = fn(&RsaOptions) -> Result<(), String>;
 
 pub(super) struct Planner<'a> {
     pub(super) config: &'a Config,

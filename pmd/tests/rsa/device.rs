@@ -5,7 +5,7 @@ use std::fs;
 use warpdrive_mempool::{DmaMode, Domain};
 use warpdrive_pmd::device::{Device, SessionSpec, Status};
 use warpdrive_pmd::engine::rsa::{
-    EcKey, EcOp, EcSession, RsaEngine, RsaError, RsaOp, RsaOptions, RsaScheme, RsaSession, Simd,
+    EcKey, EcOp, EcSession, KeyError, RsaEngine, RsaOp, RsaOptions, RsaScheme, RsaSession, Simd,
 };
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 
@@ -99,7 +99,7 @@ fn a_session_refuses_the_wrong_scheme_and_a_public_key() {
                 let needs_private = matches!(op, RsaOp::Sign | RsaOp::Decrypt);
                 match RsaSession::new(op, scheme, &public) {
                     Ok(_) => assert!(!needs_private),
-                    Err(RsaError::PublicOnly { what, .. }) => {
+                    Err(KeyError::PublicOnly { what, .. }) => {
                         assert_eq!((needs_private, what), (true, op.name()))
                     }
                     Err(e) => panic!("{e}"),
@@ -150,9 +150,9 @@ fn a_weak_key_is_refused_what_nobody_needs_of_it_and_what_does_not_fit() {
                     assert!(scheme.is_for(op) && !refused(op, scheme), "{session:?}");
                     assert_eq!(session.key_bytes(), 128);
                 }
-                Err(RsaError::WrongScheme { .. }) => assert!(!scheme.is_for(op)),
+                Err(KeyError::WrongScheme { .. }) => assert!(!scheme.is_for(op)),
                 Err(e) => {
-                    assert!(matches!(e, RsaError::Weak { .. }) && refused(op, scheme), "{e}");
+                    assert!(matches!(e, KeyError::Weak { .. }) && refused(op, scheme), "{e}");
                     let message = e.to_string();
                     for part in ["old.pem", "1024 bits", op.name(), scheme.name(), "Remedy: "] {
                         assert!(message.contains(part), "{part:?} is not in {message:?}");

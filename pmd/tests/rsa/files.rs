@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::rsa::{RsaError, RsaKey, RsaOp, RsaScheme};
+use warpdrive_pmd::engine::rsa::{KeyError, RsaKey, RsaOp, RsaScheme};
 
 use super::{Bench, MESSAGE, data, known_key};
 
@@ -76,9 +76,9 @@ fn a_saved_key_is_private_and_never_overwritten() {
         assert!(message.contains("never overwritten"), "{message}");
     }
     let nowhere = key.save_pem(dir.path().join("no/such/dir.pem")).unwrap_err();
-    assert!(matches!(nowhere, RsaError::Write { .. }), "{nowhere}");
+    assert!(matches!(nowhere, KeyError::Write { .. }), "{nowhere}");
     let refused = key.public().save_pem(dir.path().join("other.pem")).unwrap_err();
-    assert!(matches!(refused, RsaError::PublicOnly { .. }), "{refused}");
+    assert!(matches!(refused, KeyError::PublicOnly { .. }), "{refused}");
     assert!(!dir.path().join("other.pem").exists());
 }
 

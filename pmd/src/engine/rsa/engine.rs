@@ -81,18 +81,12 @@ impl Engine for RsaEngine {
             let short = (0..FULL).take_while(|i| waiting.session(*i).is_some_and(is_short)).count();
             return waiting.oldest(short.max(1));
         };
-        let (mut chosen, mut count) = (0, 0);
-        for i in 0..waiting.len() {
-            if self.class(waiting, i) == Some(class) {
-                chosen |= 1 << i;
-                count += 1;
-                if count == FULL {
-                    return chosen;
-                }
-            }
+        let chosen = self.of_class(waiting, class);
+        if chosen.count_ones() as usize == FULL {
+            return chosen;
         }
         if waiting.age(0) < self.deadline_ticks && !waiting.draining() {
-            return 0;
+            return self.meanwhile(waiting, class);
         }
         match self.options.passes {
             Passes::Adaptive => lowest_bits(chosen, HALF),
@@ -145,6 +139,32 @@ impl RsaEngine {
         };
         let passes = self.ifma.is_some() && self.options.passes != Passes::Single;
         (passes && session.private()?.ifma.is_some()).then(|| session.key_bytes())
+    }
+
+    /// The oldest requests of a class: a full pass at most.
+    fn of_class(&self, waiting: &Waiting<'_, PublicKeySession>, class: usize) -> u64 {
+        let of_class = (0..waiting.len()).filter(|i| self.class(waiting, *i) == Some(class));
+        of_class.take(FULL).fold(0, |chosen, i| chosen | 1 << i)
+    }
+
+    /// What can be done while the oldest wait for more of their class: a full pass of another, or an operation that no
+    /// other could join.
+    fn meanwhile(&self, waiting: &Waiting<'_, PublicKeySession>, class: usize) -> u64 {
+        let mut seen = ArrayVec::<usize, 4>::new();
+        seen.push(class);
+        for i in 0..waiting.len() {
+            let Some(class) = self.class(waiting, i) else {
+                return 1 << i;
+            };
+            if !seen.contains(&class) {
+                let chosen = self.of_class(waiting, class);
+                if chosen.count_ones() as usize == FULL {
+                    return chosen;
+                }
+                seen.push(class);
+            }
+        }
+        0
     }
 
     /// Private operations with keys of one size.

@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::{EcCurve, EcOp, RsaOp, RsaScheme};
 
-/// The errors of RSA keys and sessions.
-pub type RsaError = KeyError;
-
 /// An error of keys, certificates and sessions. Each names the thing, the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

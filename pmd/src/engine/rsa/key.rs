@@ -9,7 +9,7 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use pkcs8::SecretDocument;
 
-use super::RsaError;
+use super::KeyError;
 use super::der::{self, Found};
 use super::error::KeyFault;
 use super::file::{self, Wanted, not_a_key, write_new};
@@ -35,8 +35,8 @@ impl RsaKey {
     /// Reads a key from a PEM or DER file, whichever it is: PKCS#8, PKCS#1, SubjectPublicKeyInfo or a certificate.
     ///
     /// # Errors
-    /// [`RsaError`]; a private key that group or others may access is refused too.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, RsaError> {
+    /// [`KeyError`]; a private key that group or others may access is refused too.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
         let origin = path.display().to_string();
         let (bytes, mode) = file::read(path)?;
@@ -51,19 +51,19 @@ impl RsaKey {
     /// certificate counts if there is no key.
     ///
     /// # Errors
-    /// [`RsaError`].
-    pub fn from_pem(text: &str, origin: &str) -> Result<Self, RsaError> {
+    /// [`KeyError`].
+    pub fn from_pem(text: &str, origin: &str) -> Result<Self, KeyError> {
         Self::from_der(&file::find_pem(text.as_bytes(), Wanted::Key, origin)?, origin)
     }
 
     /// The key in `bytes`. `origin` is what messages call it.
     ///
     /// # Errors
-    /// [`RsaError`].
-    pub fn from_der(bytes: &[u8], origin: &str) -> Result<Self, RsaError> {
+    /// [`KeyError`].
+    pub fn from_der(bytes: &[u8], origin: &str) -> Result<Self, KeyError> {
         let origin = origin.to_owned();
         if bytes.is_empty() {
-            return Err(RsaError::Empty { origin });
+            return Err(KeyError::Empty { origin });
         }
         let content = der::read(bytes);
         match content.found {
@@ -76,26 +76,26 @@ impl RsaKey {
                 check_public(n, e, &origin)?;
                 Ok(Self { origin, n: n.into(), e: e.into(), private: None })
             }
-            Found::MultiPrime => Err(RsaError::MultiPrime { origin }),
-            Found::Encrypted => Err(RsaError::Encrypted { origin }),
+            Found::MultiPrime => Err(KeyError::MultiPrime { origin }),
+            Found::Encrypted => Err(KeyError::Encrypted { origin }),
             Found::NoKey(found) => Err(not_a_key(&origin, found)),
-            Found::Damaged(cause) => Err(RsaError::Damaged { origin, cause }),
-            _ => Err(RsaError::NotRsa { origin, found: content.name() }),
+            Found::Damaged(cause) => Err(KeyError::Damaged { origin, cause }),
+            _ => Err(KeyError::NotRsa { origin, found: content.name() }),
         }
     }
 
     /// Makes a new private key. Takes up to some seconds for 4096 bits.
     ///
     /// # Errors
-    /// [`RsaError::Size`]: 2048, 3072 and 4096 bits are possible.
-    pub fn generate(bits: usize) -> Result<Self, RsaError> {
-        const FAILED: RsaError = RsaError::Library { what: "generate a key" };
+    /// [`KeyError::Size`]: 2048, 3072 and 4096 bits are possible.
+    pub fn generate(bits: usize) -> Result<Self, KeyError> {
+        const FAILED: KeyError = KeyError::Library { what: "generate a key" };
         let origin = "(new)";
         let size = match bits {
             2048 => KeySize::Rsa2048,
             3072 => KeySize::Rsa3072,
             4096 => KeySize::Rsa4096,
-            _ => return Err(RsaError::Size { origin: origin.to_owned(), bits }),
+            _ => return Err(KeyError::Size { origin: origin.to_owned(), bits }),
         };
         let pair = KeyPair::generate(size).map_err(|_| FAILED)?;
         // In memory that is wiped when dropped.
@@ -104,8 +104,8 @@ impl RsaKey {
     }
 
     /// A private key whose public half was checked.
-    fn of_parts(parts: PrivateParts, origin: String) -> Result<Self, RsaError> {
-        let unsound = |fault| RsaError::Unsound { origin: origin.clone(), fault };
+    fn of_parts(parts: PrivateParts, origin: String) -> Result<Self, KeyError> {
+        let unsound = |fault| KeyError::Unsound { origin: origin.clone(), fault };
         check_private(&parts).map_err(unsound)?;
         LibraryKey::new(&parts)?.check().map_err(unsound)?;
         Ok(Self { n: parts.n[..].into(), e: parts.e[..].into(), private: Some(Arc::new(parts)), origin })
@@ -114,8 +114,8 @@ impl RsaKey {
     /// Writes the private key as PKCS#8 PEM to a new file that only its owner may read.
     ///
     /// # Errors
-    /// [`RsaError::PublicOnly`]; [`RsaError::Write`], also when the file exists.
-    pub fn save_pem(&self, path: impl AsRef<Path>) -> Result<(), RsaError> {
+    /// [`KeyError::PublicOnly`]; [`KeyError::Write`], also when the file exists.
+    pub fn save_pem(&self, path: impl AsRef<Path>) -> Result<(), KeyError> {
         let der = self.pkcs8("be saved as a private key")?;
         write_new(path.as_ref(), 0o600, "PRIVATE KEY", der.as_bytes())
     }
@@ -123,8 +123,8 @@ impl RsaKey {
     /// Writes the public key as SubjectPublicKeyInfo PEM to a new file.
     ///
     /// # Errors
-    /// [`RsaError::Write`], also when the file exists.
-    pub fn save_public_pem(&self, path: impl AsRef<Path>) -> Result<(), RsaError> {
+    /// [`KeyError::Write`], also when the file exists.
+    pub fn save_public_pem(&self, path: impl AsRef<Path>) -> Result<(), KeyError> {
         write_new(path.as_ref(), 0o644, "PUBLIC KEY", &self.spki()?)
     }
 
@@ -171,18 +171,18 @@ impl RsaKey {
     }
 
     /// The numbers of the private key, for an operation called `what`.
-    pub(crate) fn parts(&self, what: &'static str) -> Result<&Arc<PrivateParts>, RsaError> {
-        self.private.as_ref().ok_or_else(|| RsaError::PublicOnly { origin: self.origin.clone(), what })
+    pub(crate) fn parts(&self, what: &'static str) -> Result<&Arc<PrivateParts>, KeyError> {
+        self.private.as_ref().ok_or_else(|| KeyError::PublicOnly { origin: self.origin.clone(), what })
     }
 
     /// The private key as PKCS#8, in memory that is wiped when dropped.
-    pub(super) fn pkcs8(&self, what: &'static str) -> Result<SecretDocument, RsaError> {
-        self.parts(what)?.to_pkcs8().ok_or(RsaError::Library { what: "encode a private key" })
+    pub(super) fn pkcs8(&self, what: &'static str) -> Result<SecretDocument, KeyError> {
+        self.parts(what)?.to_pkcs8().ok_or(KeyError::Library { what: "encode a private key" })
     }
 
     /// The public key as SubjectPublicKeyInfo.
-    pub(super) fn spki(&self) -> Result<Vec<u8>, RsaError> {
-        der::spki(&self.n, &self.e).ok_or(RsaError::Library { what: "encode a public key" })
+    pub(super) fn spki(&self) -> Result<Vec<u8>, KeyError> {
+        der::spki(&self.n, &self.e).ok_or(KeyError::Library { what: "encode a public key" })
     }
 }
 
@@ -200,10 +200,10 @@ fn bits(number: &[u8]) -> usize {
 }
 
 /// What everybody can see of a key.
-fn check_public(n: &[u8], e: &[u8], origin: &str) -> Result<(), RsaError> {
+fn check_public(n: &[u8], e: &[u8], origin: &str) -> Result<(), KeyError> {
     let bits_of_n = bits(n);
     if !matches!(bits_of_n, 1024 | 2048 | 3072 | 4096) {
-        return Err(RsaError::Size { origin: origin.to_owned(), bits: bits_of_n });
+        return Err(KeyError::Size { origin: origin.to_owned(), bits: bits_of_n });
     }
     let is_odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
     let fault = if !is_odd(n) {
@@ -217,7 +217,7 @@ fn check_public(n: &[u8], e: &[u8], origin: &str) -> Result<(), RsaError> {
     } else {
         return Ok(());
     };
-    Err(RsaError::Unsound { origin: origin.to_owned(), fault })
+    Err(KeyError::Unsound { origin: origin.to_owned(), fault })
 }
 
 /// What is seen of a private key without arithmetic. Sizes are no secret.

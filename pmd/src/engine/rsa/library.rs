@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 use aws_lc_sys as sys;
 use zeroize::Zeroizing;
 
-use super::RsaError;
+use super::KeyError;
 use super::error::KeyFault;
 use super::parts::PrivateParts;
 
@@ -28,6 +28,10 @@ pub(crate) enum LibraryError {
     #[error("aws-lc failed")]
     Failed,
 }
+
+/// What `RSA_sign_raw` and `RSA_verify_raw` are.
+type RawOperation =
+    unsafe extern "C" fn(*mut sys::RSA, *mut usize, *mut u8, usize, *const u8, usize, i32) -> i32;
 
 /// A private key in aws-lc, with its own blinding factors.
 pub(crate) struct LibraryKey {
@@ -53,9 +57,9 @@ impl LibraryKey {
     /// Copies a key into aws-lc. Does not check it: see [`check`](Self::check).
     ///
     /// # Errors
-    /// [`RsaError::Library`] when memory is lacking.
-    pub(crate) fn new(parts: &PrivateParts) -> Result<Self, RsaError> {
-        const FAILED: RsaError = RsaError::Library { what: "take over a private key" };
+    /// [`KeyError::Library`] when memory is lacking.
+    pub(crate) fn new(parts: &PrivateParts) -> Result<Self, KeyError> {
+        const FAILED: KeyError = KeyError::Library { what: "take over a private key" };
         sys::init();
         // SAFETY: makes an empty object, or none.
         let rsa = NonNull::new(unsafe { sys::RSA_new() }).ok_or(FAILED)?;
@@ -122,21 +126,7 @@ impl LibraryKey {
             output.copy_from_slice(input);
             return Ok(());
         }
-        let mut written = 0;
-        // SAFETY: both buffers are as long as the modulus, which is what is read and at most written; Rust's references
-        // keep them apart. The call may run at the same time on other threads.
-        let done = unsafe {
-            sys::RSA_sign_raw(
-                self.rsa.as_ptr(),
-                &mut written,
-                output.as_mut_ptr(),
-                output.len(),
-                input.as_ptr(),
-                input.len(),
-                sys::RSA_NO_PADDING,
-            )
-        };
-        self.outcome(done, written)
+        self.raw(sys::RSA_sign_raw, input, output)
     }
 
     /// `input`^e mod n.
@@ -146,10 +136,16 @@ impl LibraryKey {
     #[cfg(test)]
     fn public(&self, input: &[u8], output: &mut [u8]) -> Result<(), LibraryError> {
         self.check_range(input, output)?;
+        self.raw(sys::RSA_verify_raw, input, output)
+    }
+
+    /// Calls one of aws-lc's two raw operations. Input and output are as long as the modulus.
+    fn raw(&self, operation: RawOperation, input: &[u8], output: &mut [u8]) -> Result<(), LibraryError> {
         let mut written = 0;
-        // SAFETY: as for `private`.
+        // SAFETY: both buffers are as long as the modulus, which is what is read and at most written; Rust's references
+        // keep them apart. The call may run at the same time on other threads.
         let done = unsafe {
-            sys::RSA_verify_raw(
+            operation(
                 self.rsa.as_ptr(),
                 &mut written,
                 output.as_mut_ptr(),
@@ -159,7 +155,12 @@ impl LibraryKey {
                 sys::RSA_NO_PADDING,
             )
         };
-        self.outcome(done, written)
+        if done == 1 && written == self.n.len() {
+            return Ok(());
+        }
+        // SAFETY: only this thread's list of errors is touched.
+        unsafe { sys::ERR_clear_error() };
+        Err(LibraryError::Failed)
     }
 
     fn check_range(&self, input: &[u8], output: &[u8]) -> Result<(), LibraryError> {
@@ -178,15 +179,6 @@ impl LibraryKey {
         // n is odd, so n−1 differs from it in the last bit alone.
         (*last <= 1 && front.iter().all(|&b| b == 0)) || (*last == n_last ^ 1 && front == n_front)
     }
-
-    fn outcome(&self, done: i32, written: usize) -> Result<(), LibraryError> {
-        if done == 1 && written == self.n.len() {
-            return Ok(());
-        }
-        // SAFETY: only this thread's list of errors is touched.
-        unsafe { sys::ERR_clear_error() };
-        Err(LibraryError::Failed)
-    }
 }
 
 /// A random pair (u^e, u⁻¹) mod n, each as long as n: an input times the first, raised to the private exponent, times the
@@ -194,8 +186,8 @@ impl LibraryKey {
 ///
 /// # Errors
 /// When memory or randomness is lacking.
-pub(crate) fn blinding_pair(n: &[u8], e: &[u8]) -> Result<[Zeroizing<Vec<u8>>; 2], RsaError> {
-    const FAILED: RsaError = RsaError::Library { what: "make a blinding pair" };
+pub(crate) fn blinding_pair(n: &[u8], e: &[u8]) -> Result<[Zeroizing<Vec<u8>>; 2], KeyError> {
+    const FAILED: KeyError = KeyError::Library { what: "make a blinding pair" };
     sys::init();
     let number = |bytes: &[u8]| Number::new(bytes).ok_or(FAILED);
     let (n_number, e) = (number(n)?, number(e)?);

@@ -34,7 +34,7 @@ mod trace;
 
 pub use ec::{EcCurve, EcKey, EcOp, EcSession};
 pub use engine::RsaEngine;
-pub use error::{KeyError, KeyFault, RsaError};
+pub use error::{KeyError, KeyFault};
 pub use key::RsaKey;
 pub use options::{Passes, RsaOptions, Simd};
 pub use scheme::{RsaOp, RsaScheme};

@@ -13,7 +13,7 @@ use super::library::LibraryKey;
 use super::padding::Hash;
 use super::padding::decrypt::ImplicitRejection;
 use super::scheme::Padding;
-use super::{EcSession, RsaError, RsaKey, RsaOp, RsaScheme};
+use super::{EcSession, KeyError, RsaKey, RsaOp, RsaScheme};
 
 /// What the engine has sessions of.
 pub enum PublicKeySession {
@@ -54,12 +54,12 @@ impl RsaSession {
     /// Prepares `op` with `scheme` and `key`. Verify and encrypt take a private key too, and use its public half.
     ///
     /// # Errors
-    /// [`RsaError::WrongScheme`], [`RsaError::PublicOnly`], [`RsaError::Weak`].
-    pub fn new(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<Self, RsaError> {
+    /// [`KeyError::WrongScheme`], [`KeyError::PublicOnly`], [`KeyError::Weak`].
+    pub fn new(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<Self, KeyError> {
         if !scheme.is_for(op) {
-            return Err(RsaError::WrongScheme { scheme, op });
+            return Err(KeyError::WrongScheme { scheme, op });
         }
-        let weak = || RsaError::Weak { origin: key.origin().to_owned(), op, scheme };
+        let weak = || KeyError::Weak { origin: key.origin().to_owned(), op, scheme };
         let key_bytes = key.bits() / 8;
         let prepared = match (op, oaep(scheme)) {
             (RsaOp::Sign | RsaOp::Decrypt, _) => {
@@ -81,7 +81,7 @@ impl RsaSession {
             }
         };
         // The key was checked when it was made, so only a lack of memory is left.
-        let prepared = prepared.ok_or(RsaError::Library { what: "prepare a key" })?;
+        let prepared = prepared.ok_or(KeyError::Library { what: "prepare a key" })?;
         Ok(Self { op, scheme, key_bytes, prepared })
     }
 
@@ -119,9 +119,9 @@ impl fmt::Debug for RsaSession {
     }
 }
 
-fn private(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<PrivateKey, RsaError> {
+fn private(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<PrivateKey, KeyError> {
     let parts = key.parts(op.name())?;
-    let ifma = IfmaKey::new(parts).map_err(|_| RsaError::Library { what: "lay out a private key" })?;
+    let ifma = IfmaKey::new(parts).map_err(|_| KeyError::Library { what: "lay out a private key" })?;
     let implicit = op == RsaOp::Decrypt && scheme.padding() == Padding::Pkcs1Encryption;
     Ok(PrivateKey {
         ifma,
@@ -143,7 +143,7 @@ fn fits(scheme: RsaScheme, key_bytes: usize) -> bool {
         }
 }
 
-fn public(key: &RsaKey) -> Result<Option<PublicEncryptingKey>, RsaError> {
+fn public(key: &RsaKey) -> Result<Option<PublicEncryptingKey>, KeyError> {
     Ok(PublicEncryptingKey::from_der(&key.spki()?).ok())
 }
 

@@ -14,80 +14,29 @@ pub(super) const DIGIT_BITS: usize = 52;
 /// The bits of a digit. What stands above them in a vector is a carry that the next digit has already.
 pub(super) const DIGIT_MASK: u64 = (1 << DIGIT_BITS) - 1;
 
-/// Runs a block for the constants 0 to 4. Unrolled by hand because the compiler keeps an array in registers only if
+/// Runs a block for each of some constants. Unrolled by hand because the compiler keeps an array in registers only if
 /// every index into it is a constant.
-macro_rules! each5 {
-    ($i:ident => $body:block) => {{
-        {
-            const $i: usize = 0;
-            $body
-        }
-        {
-            const $i: usize = 1;
-            $body
-        }
-        {
-            const $i: usize = 2;
-            $body
-        }
-        {
-            const $i: usize = 3;
-            $body
-        }
-        {
-            const $i: usize = 4;
-            $body
-        }
+macro_rules! each {
+    ($i:ident in $($n:literal)* => $body:block) => {{
+        $({ const $i: usize = $n; $body })*
     }};
+}
+
+/// Runs a block for the constants 0 to 4.
+macro_rules! each5 {
+    ($i:ident => $body:block) => {
+        $crate::engine::rsa::ifma::simd::each!($i in 0 1 2 3 4 => $body)
+    };
 }
 
 /// Runs a block for the constants 0 to 9.
 macro_rules! each10 {
-    ($i:ident => $body:block) => {{
-        {
-            const $i: usize = 0;
-            $body
-        }
-        {
-            const $i: usize = 1;
-            $body
-        }
-        {
-            const $i: usize = 2;
-            $body
-        }
-        {
-            const $i: usize = 3;
-            $body
-        }
-        {
-            const $i: usize = 4;
-            $body
-        }
-        {
-            const $i: usize = 5;
-            $body
-        }
-        {
-            const $i: usize = 6;
-            $body
-        }
-        {
-            const $i: usize = 7;
-            $body
-        }
-        {
-            const $i: usize = 8;
-            $body
-        }
-        {
-            const $i: usize = 9;
-            $body
-        }
-    }};
+    ($i:ident => $body:block) => {
+        $crate::engine::rsa::ifma::simd::each!($i in 0 1 2 3 4 5 6 7 8 9 => $body)
+    };
 }
 
-pub(super) use {each5, each10};
+pub(super) use {each, each5, each10};
 
 #[cfg(test)]
 thread_local! {

@@ -19,7 +19,6 @@ mod kernels;
 mod keys;
 mod openssl;
 mod private;
-mod speed;
 mod trace;
 
 /// A way of doing a pass.

@@ -5,7 +5,7 @@ use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
 use zeroize::Zeroizing;
 
-use crate::engine::rsa::RsaError;
+use crate::engine::rsa::KeyError;
 
 const KEY_BYTES: usize = 32;
 /// A multiple of the cipher's block of 64 bytes: it buffers nothing by itself then.
@@ -29,12 +29,12 @@ impl Random {
     /// A generator with a seed from the system.
     ///
     /// # Errors
-    /// [`RsaError::Library`], if the system has no randomness.
-    pub(crate) fn new() -> Result<Self, RsaError> {
+    /// [`KeyError::Library`], if the system has no randomness.
+    pub(crate) fn new() -> Result<Self, KeyError> {
         let mut random = Self::unseeded();
         SystemRandom::new()
             .fill(&mut random.buffer[..KEY_BYTES])
-            .map_err(|_| RsaError::Library { what: "seed a random generator" })?;
+            .map_err(|_| KeyError::Library { what: "seed a random generator" })?;
         Ok(random)
     }
 
