@@ -373,7 +373,7 @@ impl<'a> Builder<'a> {
             unreachable!("the caller matched it");
         };
         let mtu = self.mtu(pipeline);
-        let Some(session) = ZipSession::new(*op, *format, *level) else {
+        let Ok(session) = ZipSession::new(*op, *format, *level) else {
             unreachable!("the plan checked the level");
         };
         let device = &self.devices[*device];

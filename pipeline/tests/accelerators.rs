@@ -76,7 +76,16 @@ impl Queue for Gate {
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
         let request = (self.pick)(&mut self.waiting)?;
-        Some(Completion { status: Status::Ok, produced: 0, sent: ticks(), request })
+        let (consumed, sent) = (request.src_len(), ticks());
+        Some(Completion {
+            status: Status::Ok,
+            consumed,
+            produced: 0,
+            ended: false,
+            checksum: 0,
+            sent,
+            request,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use warpdrive_pmd::device::{
     Completion, Device, DeviceError, Queue, Request, SessionId, SessionSpec, Status,
 };
 use warpdrive_pmd::engine::zip::{ZipEngine, ZipFormat, ZipOp, ZipSession};
-use warpdrive_pmd::engine::{Engine, Job, Placement, SoftDevice, Waiting};
+use warpdrive_pmd::engine::{Engine, Job, NoStream, Placement, SoftDevice, Waiting};
 use warpdrive_pmd::idle::IdlePolicy;
 
 const PLACEMENTS: [Placement; 2] = [Placement::Inline, Placement::Core { cpu: 0, idle: IdlePolicy::Sleep }];
@@ -19,6 +19,7 @@ struct Naughty;
 
 impl Engine for Naughty {
     type Session = ();
+    type Stream = NoStream;
     type Options = ();
     const BATCH: usize = 4;
     const KIND: &'static str = "ZIP";
@@ -226,6 +227,7 @@ struct Faults {
 
 impl Engine for Fragile {
     type Session = ();
+    type Stream = NoStream;
     type Options = Faults;
     const BATCH: usize = 4;
     const KIND: &'static str = "ZIP";

@@ -8,7 +8,7 @@ use warpdrive_mempool::*;
 use warpdrive_pmd::clock::Clock;
 use warpdrive_pmd::device::{Completion, Device, Queue, Request, SessionId, SessionSpec, Status};
 use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp, ZipSession};
-use warpdrive_pmd::engine::{Engine, Job, Placement, SoftDevice, Waiting};
+use warpdrive_pmd::engine::{Engine, Job, NoStream, Placement, SoftDevice, Waiting};
 use warpdrive_pmd::idle::IdlePolicy;
 
 const CORE: Placement = Placement::Core { cpu: 0, idle: IdlePolicy::Sleep };
@@ -73,6 +73,7 @@ static SESSIONS: AtomicUsize = AtomicUsize::new(0);
 
 impl Engine for Lanes {
     type Session = usize;
+    type Stream = NoStream;
     type Options = Script;
     const BATCH: usize = LANES;
     const KIND: &'static str = "ZIP";

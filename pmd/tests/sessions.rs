@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use warpdrive_mempool::*;
 use warpdrive_pmd::device::{Device, DeviceError, Request, SessionId, SessionSpec, Status};
 use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp, ZipSession};
-use warpdrive_pmd::engine::{Engine, Job, MAX_SESSIONS, Placement, SoftDevice};
+use warpdrive_pmd::engine::{Engine, Job, MAX_SESSIONS, NoStream, Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
 
 const PLACEMENTS: [Placement; 2] = [Placement::Inline, Placement::Core { cpu: 0, idle: IdlePolicy::Sleep }];
@@ -27,6 +27,7 @@ impl<const TEST: usize> Drop for Number<TEST> {
 
 impl<const TEST: usize> Engine for Numbered<TEST> {
     type Session = Number<TEST>;
+    type Stream = NoStream;
     type Options = ();
     const BATCH: usize = 4;
     const KIND: &'static str = "ZIP";

@@ -183,7 +183,7 @@ impl Signer {
         let mut jobs: ArrayVec<Job<'_, PublicKeySession>, FULL> = self.out[..at_once]
             .iter_mut()
             .zip(self.sessions.iter().cycle())
-            .map(|(dst, session)| Job { session, src: MESSAGE, aux: &[], dst, result: Ok(0), retried: false })
+            .map(|(dst, session)| Job::new(session, MESSAGE, &[], dst))
             .collect();
         self.engine.run(&mut jobs);
         // What was done again on another path would be measured as if it were one operation.

@@ -119,10 +119,8 @@ impl Batch {
     /// Ticks of one batch over the first `len` bytes of the inputs, and how its first request ended.
     fn time(&mut self, session: &PublicKeySession, len: usize) -> (u64, Result<usize, Status>) {
         let inputs = self.input[..self.at_once].iter().map(|input| &input[..len]);
-        let mut jobs: ArrayVec<Job<'_, PublicKeySession>, FULL> = inputs
-            .zip(&mut self.output)
-            .map(|(src, dst)| Job { session, src, aux: &[], dst, result: Ok(0), retried: false })
-            .collect();
+        let mut jobs: ArrayVec<Job<'_, PublicKeySession>, FULL> =
+            inputs.zip(&mut self.output).map(|(src, dst)| Job::new(session, src, &[], dst)).collect();
         let ticks = timed(|| self.engine.run(&mut jobs));
         (ticks, jobs[0].result)
     }
@@ -221,8 +219,7 @@ fn encrypted(key: &RsaKey) -> Result<Vec<Encrypted>, BenchError> {
     let mut engine = RsaEngine::new(&RsaOptions::default());
     let mut encrypt = || {
         let (plain, mut valid) = (random::<PLAIN>()?, [0; KEY_BYTES]);
-        let job =
-            Job { session: &session, src: &plain, aux: &[], dst: &mut valid, result: Ok(0), retried: false };
+        let job = Job::new(&session, &plain, &[], &mut valid);
         let mut jobs = [job];
         engine.run(&mut jobs);
         must(jobs[0].result)?;

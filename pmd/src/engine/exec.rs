@@ -4,14 +4,15 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrayvec::ArrayVec;
-use warpdrive_mempool::{DmaSlice, DomainView};
+use warpdrive_mempool::DomainView;
 
 use super::meter::SharedMeter;
+use super::pieces::{Pieces, Spread, overlap};
 use super::sessions::Table;
 use super::window::{Slot, Waiting, Window};
-use super::{Engine, Job, MAX_BATCH};
+use super::{Continued, Engine, Job, MAX_BATCH, Report};
 use crate::clock;
-use crate::device::{Completion, Request, Segment, Status};
+use crate::device::{Completion, Phase, Request, Segment, Status, Stream};
 
 /// The engine's end of a queue.
 pub(super) trait End {
@@ -32,11 +33,17 @@ pub(super) struct Executor<E: Engine> {
     checked: u64,
     unchecked: usize,
     meter: SharedMeter,
+    /// Empty but during a batch.
+    pieces: Pieces,
     /// After a panic outside of a batch nothing is given to the engine any more.
     failed: bool,
 }
 
-type Results = ArrayVec<Result<usize, Status>, MAX_BATCH>;
+/// Bytes produced, or why not.
+type Outcome = Result<usize, Status>;
+type Results = ArrayVec<(Outcome, Report), MAX_BATCH>;
+/// The streams of a batch. They are out of their requests only while it is executed.
+type Streams = ArrayVec<Option<Stream>, MAX_BATCH>;
 
 impl<E: Engine> Executor<E> {
     pub(super) fn new(device: &str, options: E::Options, meter: SharedMeter) -> Self {
@@ -49,6 +56,7 @@ impl<E: Engine> Executor<E> {
             checked: 0,
             unchecked: 0,
             meter,
+            pieces: Pieces::new(E::CHAINS),
             failed: false,
         }
     }
@@ -120,7 +128,7 @@ impl<E: Engine> Executor<E> {
     #[cold]
     fn expel<Q: End>(&mut self, ends: &mut [Q], gone: u64) {
         let chosen = self.window.choose(gone);
-        self.complete(ends, &chosen, std::iter::repeat(Err(Status::NoSession)), None);
+        self.complete(ends, &chosen, std::iter::repeat(failed(Status::NoSession)), None);
     }
 
     fn execute<Q: End>(&mut self, ends: &mut [Q], sessions: &Table<E::Session>, chosen: u64, now: u64) {
@@ -129,14 +137,21 @@ impl<E: Engine> Executor<E> {
             ends[self.window.queue(*slot)].view().refresh();
         }
         let mut results = Results::new();
-        let Self { engine, window, meter, .. } = self;
-        let run = || run(engine, ends, sessions, window, &chosen, meter, &mut results);
+        let mut streams: Streams = chosen.iter().map(|slot| self.window.take_stream(*slot)).collect();
+        let Self { engine, window, meter, pieces, .. } = self;
+        let run = || run(engine, ends, sessions, window, &chosen, &mut streams, pieces, meter, &mut results);
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
             self.meter.panics.add(1);
             // Whatever the engine had done by then is not to be trusted, nor what it is now.
             self.engine = E::new(&self.options);
             results.clear();
-            results.extend(chosen.iter().map(|_| Err(Status::EngineFailed)));
+            results.extend(chosen.iter().map(|_| failed(Status::EngineFailed)));
+            streams.iter_mut().flatten().for_each(|stream| stream.kept().phase = Phase::Broken);
+        }
+        for (slot, stream) in chosen.iter().zip(streams) {
+            if let Some(stream) = stream {
+                self.window.put_stream(*slot, stream);
+            }
         }
         self.complete(ends, &chosen, results, Some(now));
     }
@@ -146,13 +161,13 @@ impl<E: Engine> Executor<E> {
         &mut self,
         ends: &mut [Q],
         chosen: &[Slot],
-        results: impl IntoIterator<Item = Result<usize, Status>>,
+        results: impl IntoIterator<Item = (Outcome, Report)>,
         begun: Option<u64>,
     ) {
         let (mut errors, mut bytes_in, mut bytes_out) = (0, 0, 0);
-        for (slot, result) in chosen.iter().zip(results) {
+        for (slot, (result, report)) in chosen.iter().zip(results) {
             let Some(request) = self.window.take(*slot) else { continue };
-            bytes_in += u64::from(request.src().len);
+            bytes_in += u64::from(report.consumed.unwrap_or(request.src_len()));
             match result {
                 Ok(n) => bytes_out += n as u64,
                 Err(_) => errors += 1,
@@ -160,7 +175,7 @@ impl<E: Engine> Executor<E> {
             if let Some(begun) = begun {
                 self.meter.waited(begun.saturating_sub(request.sent));
             }
-            ends[self.window.queue(*slot)].complete(completion(request, result));
+            ends[self.window.queue(*slot)].complete(completion(request, result, report));
         }
         self.meter.requests.add(chosen.len() as u64);
         self.meter.errors.add(errors);
@@ -185,7 +200,7 @@ impl<E: Engine> Executor<E> {
         let mut n = 0;
         self.window.clear(|queue, request| {
             n += 1;
-            ends[queue].complete(completion(request, Err(Status::EngineFailed)));
+            ends[queue].complete(completion(request, Err(Status::EngineFailed), Report::default()));
         });
         self.meter.requests.add(n);
         self.meter.errors.add(n);
@@ -199,13 +214,20 @@ impl<E: Engine> Executor<E> {
     }
 }
 
+fn failed(status: Status) -> (Outcome, Report) {
+    (Err(status), Report::default())
+}
+
 #[inline(always)]
-fn completion(request: Request, result: Result<usize, Status>) -> Completion {
-    let (status, produced) = match result {
-        Ok(n) => (Status::Ok, n as u32),
-        Err(status) => (status, 0),
+fn completion(request: Request, result: Outcome, report: Report) -> Completion {
+    let (status, consumed, produced) = match result {
+        Ok(n) if report.full => (Status::OutputFull, report.consumed, n as u32),
+        Ok(n) => (Status::Ok, report.consumed, n as u32),
+        Err(status) => (status, Some(0), 0),
     };
-    Completion { status, produced, sent: request.sent, request }
+    let consumed = consumed.unwrap_or(request.src_len());
+    let Report { ended, checksum, .. } = report;
+    Completion { status, consumed, produced, ended, checksum, sent: request.sent, request }
 }
 
 /// What a panic said.
@@ -214,24 +236,46 @@ pub(super) fn message(cause: &(dyn Any + Send)) -> &str {
     text.or_else(|| cause.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")
 }
 
+#[expect(clippy::too_many_arguments, reason = "parts of one executor, borrowed apart from each other")]
 fn run<E: Engine, Q: End>(
     engine: &mut E,
     ends: &mut [Q],
     sessions: &Table<E::Session>,
     window: &Window,
     chosen: &[Slot],
+    streams: &mut Streams,
+    pieces: &mut Pieces,
     meter: &SharedMeter,
     results: &mut Results,
 ) {
-    let mut jobs: ArrayVec<Job<'_, E::Session>, MAX_BATCH> = ArrayVec::new();
+    // First of all requests, since they move while there are more to come.
+    pieces.clear();
+    let mut spreads: ArrayVec<Result<Spread, Status>, MAX_BATCH> = ArrayVec::new();
     for slot in chosen {
+        spreads.push(match window.get(*slot) {
+            Some(request) if request.is_chained() => {
+                if E::CHAINS {
+                    pieces.add(ends[window.queue(*slot)].view(), request)
+                } else {
+                    Err(Status::NotContiguous)
+                }
+            }
+            _ => Ok(Spread::default()),
+        });
+    }
+    let mut jobs: ArrayVec<Job<'_, E::Session, E::Stream>, MAX_BATCH> = ArrayVec::new();
+    for ((slot, spread), stream) in chosen.iter().zip(spreads).zip(streams.iter_mut()) {
         let Some(request) = window.get(*slot) else { continue };
-        match resolve(ends[window.queue(*slot)].view(), sessions, request) {
+        let view = ends[window.queue(*slot)].view();
+        let job = spread
+            .and_then(|spread| resolve::<E>(view, sessions, request, pieces, &spread))
+            .and_then(|job| join(job, request, stream.as_mut()));
+        match job {
             Ok(job) => {
                 jobs.push(job);
-                results.push(Ok(0));
+                results.push((Ok(0), Report::default()));
             }
-            Err(status) => results.push(Err(status)),
+            Err(status) => results.push(failed(status)),
         }
     }
     if jobs.is_empty() {
@@ -240,24 +284,63 @@ fn run<E: Engine, Q: End>(
     meter.batch(jobs.len());
     engine.run(&mut jobs);
     meter.retried.add(jobs.iter().filter(|job| job.retried).count() as u64);
-    let mut done = jobs.into_iter();
-    for result in results.iter_mut().filter(|r| r.is_ok()) {
-        if let Some(job) = done.next() {
-            // More than there was room for cannot be: whoever reads the number relies on it.
-            *result = match job.result {
-                Ok(n) if n > job.dst.len() => Err(Status::EngineFailed),
-                said => said,
-            };
+    let done: Results = jobs.into_iter().map(|job| (job.result, job.report)).collect();
+    let mut done = done.into_iter();
+    for ((slot, (result, report)), stream) in chosen.iter().zip(results).zip(streams) {
+        if result.is_ok()
+            && let Some(request) = window.get(*slot)
+            && let Some(job) = done.next()
+        {
+            (*result, *report) = checked(job, request);
+            if let Some(stream) = stream {
+                stream.kept().phase = match result {
+                    Ok(_) if report.ended => Phase::Fresh,
+                    Ok(_) => Phase::Begun,
+                    Err(_) => Phase::Broken,
+                };
+            }
         }
     }
 }
 
+/// More than there was, or than there was room for, cannot be: whoever reads the numbers relies on it.
+#[inline]
+fn checked((result, report): (Outcome, Report), request: &Request) -> (Outcome, Report) {
+    match result {
+        Ok(n) if n > request.dst_len() as usize || report.consumed.is_some_and(|n| n > request.src_len()) => {
+            failed(Status::EngineFailed)
+        }
+        said => (said, report),
+    }
+}
+
+/// Gives the job the stream that its request came with.
+#[inline]
+fn join<'a, S, T: 'static>(
+    mut job: Job<'a, S, T>,
+    request: &Request,
+    stream: Option<&'a mut Stream>,
+) -> Result<Job<'a, S, T>, Status> {
+    if let Some(stream) = stream {
+        let stream = stream.kept();
+        if stream.session != request.session || stream.phase == Phase::Broken {
+            return Err(Status::BadStream);
+        }
+        let restart = stream.phase == Phase::Fresh;
+        let state = stream.state.downcast_mut().ok_or(Status::BadStream)?;
+        job.stream = Some(Continued { state, restart });
+    }
+    Ok(job)
+}
+
 /// Looks the session up and turns addresses into bytes, or says why not.
-fn resolve<'a, S>(
+fn resolve<'a, E: Engine>(
     view: &mut DomainView,
-    sessions: &'a Table<S>,
-    request: &'a Request,
-) -> Result<Job<'a, S>, Status> {
+    sessions: &'a Table<E::Session>,
+    request: &Request,
+    pieces: &'a Pieces,
+    spread: &Spread,
+) -> Result<Job<'a, E::Session, E::Stream>, Status> {
     let session = sessions.get(request.session).ok_or(Status::NoSession)?;
     let mut get = |segment: Segment, write: bool| match segment.len {
         0 => Ok(None),
@@ -266,28 +349,19 @@ fn resolve<'a, S>(
     let src = get(request.src(), false)?;
     let aux = get(request.aux(), false)?;
     let dst = get(request.dst(), true)?;
-    if overlap(src, dst) || overlap(aux, dst) {
+    let is_in = |input| dst.zip(input).is_some_and(|(dst, input)| overlap(dst, input));
+    if is_in(src) || is_in(aux) || request.is_chained() && pieces.overlap(spread, src, aux, dst) {
         return Err(Status::Overlap);
     }
     // SAFETY: the request owns the packets the addresses point into (or its maker promised exclusive use, see
     // Request::raw) until its completion is given out, which is after the job is gone. Source and destination do not
-    // overlap. No view is refreshed while jobs exist.
+    // overlap, nor do pieces of the destination. No view is refreshed while jobs exist.
     unsafe {
-        Ok(Job {
-            session,
-            src: src.map_or(&[], |s| s.as_slice()),
-            aux: aux.map_or(&[], |s| s.as_slice()),
-            dst: dst.map_or(&mut [], |s| s.as_mut_slice()),
-            result: Err(Status::EngineFailed),
-            retried: false,
-        })
+        let src = src.map_or(&[][..], |s| s.as_slice());
+        let aux = aux.map_or(&[][..], |s| s.as_slice());
+        let mut job = Job::new(session, src, aux, dst.map_or(&mut [][..], |s| s.as_mut_slice()));
+        (job.src_rest, job.dst_rest) = (pieces.gather(spread), pieces.scatter(spread));
+        (job.flush, job.checksum) = (request.flush, request.checksum);
+        Ok(job)
     }
-}
-
-fn overlap(a: Option<DmaSlice>, b: Option<DmaSlice>) -> bool {
-    let (Some(a), Some(b)) = (a, b) else {
-        return false;
-    };
-    let (a0, b0) = (a.ptr.addr().get(), b.ptr.addr().get());
-    a0 < b0 + b.len && b0 < a0 + a.len
 }

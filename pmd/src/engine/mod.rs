@@ -21,7 +21,9 @@ use self::exec::Executor;
 use self::meter::Meters;
 use self::sessions::Sessions;
 use crate::clock;
-use crate::device::{Device, DeviceError, DeviceInfo, Queue, Request, SessionId, SessionSpec, Status};
+use crate::device::{
+    Device, DeviceError, DeviceInfo, Flush, Queue, Request, SessionId, SessionSpec, Status, Stream,
+};
 use crate::idle::IdlePolicy;
 use crate::stats::DeviceStats;
 
@@ -29,11 +31,13 @@ mod core;
 mod exec;
 mod inline;
 mod meter;
+mod pieces;
 pub mod rsa;
 mod sessions;
 mod window;
 pub mod zip;
 
+pub use self::pieces::{Gather, Scatter};
 pub use self::window::Waiting;
 
 /// The most requests that an engine is given at once, and the most that it chooses from.
@@ -44,30 +48,91 @@ pub const MAX_DEPTH: usize = 4096;
 pub const MAX_SESSIONS: usize = 1024;
 
 /// One request as an engine sees it: bytes in, bytes out.
-pub struct Job<'a, S> {
+pub struct Job<'a, S, T = NoStream> {
     /// The session it belongs to.
     pub session: &'a S,
-    /// The input.
+    /// The input, or the first piece of it.
     pub src: &'a [u8],
+    /// The other pieces of the input: none unless [`Engine::CHAINS`].
+    pub src_rest: Gather<'a>,
     /// The second input.
     pub aux: &'a [u8],
-    /// Where the output goes. What it holds before is not to be relied on.
+    /// Where the output goes, or the first piece of that. What it holds before is not to be relied on.
     pub dst: &'a mut [u8],
-    /// To be set by the engine: bytes written to `dst`, or why not.
+    /// Where more output goes: nowhere unless [`Engine::CHAINS`].
+    pub dst_rest: Scatter<'a>,
+    /// What it continues, if it belongs to a stream.
+    pub stream: Option<Continued<'a, T>>,
+    /// How far it goes.
+    pub flush: Flush,
+    /// The checksum to continue, if one was given.
+    pub checksum: Option<u32>,
+    /// To be set by the engine: bytes written to the output, or why not. After an error the stream is broken.
     pub result: Result<usize, Status>,
     /// To be set by the engine if it had to do the job again on another path: it is counted.
     pub retried: bool,
+    /// To be set by the engine where the usual does not hold.
+    pub report: Report,
+}
+
+impl<'a, S, T> Job<'a, S, T> {
+    /// A job that stands alone, its input and output in one piece each.
+    #[must_use]
+    pub fn new(session: &'a S, src: &'a [u8], aux: &'a [u8], dst: &'a mut [u8]) -> Self {
+        Self {
+            session,
+            src,
+            src_rest: Gather::default(),
+            aux,
+            dst,
+            dst_rest: Scatter::default(),
+            stream: None,
+            flush: Flush::Finish,
+            checksum: None,
+            result: Err(Status::EngineFailed),
+            retried: false,
+            report: Report::default(),
+        }
+    }
+}
+
+/// A stream as an engine sees it.
+pub struct Continued<'a, T> {
+    /// What the engine keeps of it.
+    pub state: &'a mut T,
+    /// Whether it is to begin anew.
+    pub restart: bool,
+}
+
+/// The stream of an engine that has none.
+pub enum NoStream {}
+
+/// What there is to say of a job that was done, beyond how many bytes came out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes read; `None` for all.
+    pub consumed: Option<u32>,
+    /// Whether more room for output is needed: [`Status::OutputFull`].
+    pub full: bool,
+    /// Whether a compressed stream ended.
+    pub ended: bool,
+    /// Of the uncompressed bytes.
+    pub checksum: u32,
 }
 
 /// An algorithm. Each engine core, or inline queue, has an instance of its own.
 pub trait Engine: Send + 'static {
     /// What is prepared once for many requests. Shared by all instances.
     type Session: Send + Sync + 'static;
+    /// What is kept from one request of a stream to the next; [`NoStream`] if each stands alone.
+    type Stream: Send + 'static;
     /// How instances are to work.
     type Options: Clone + Send + Sync + Default + 'static;
 
     /// The most jobs of one [`run`](Self::run): lanes of a SIMD engine, or how long the caller's core may be kept.
     const BATCH: usize;
+    /// Whether input and output may lie in several pieces.
+    const CHAINS: bool = false;
     /// What it does, for messages: `"RSA"`, `"ZIP"`.
     const KIND: &'static str;
     /// The driver's name in configurations.
@@ -87,6 +152,14 @@ pub trait Engine: Send + 'static {
     /// Its session of a specification, or the specification back if it is of another kind.
     fn session(spec: SessionSpec) -> Result<Self::Session, SessionSpec>;
 
+    /// What is to be kept of a stream of this session's operation. Everything it will need is allocated here.
+    ///
+    /// # Errors
+    /// Why there can be none and what to do, for a message.
+    fn stream(_session: &Self::Session) -> Result<Self::Stream, String> {
+        Err(format!("{} requests stand alone", Self::KIND))
+    }
+
     /// Which of the waiting requests to do together now: bit `i` for number `i`, the first [`BATCH`](Self::BATCH) of
     /// them count. 0 is to wait for more, and the engine is asked again at once: it must have a deadline of its own, by
     /// [`Waiting::age`]. Nothing can be waited for when [`Waiting::draining`]; 0 is then taken for the oldest.
@@ -96,7 +169,7 @@ pub trait Engine: Send + 'static {
     }
 
     /// Does up to [`BATCH`](Self::BATCH) jobs and sets the result of each. Allocates nothing of its own.
-    fn run(&mut self, jobs: &mut [Job<'_, Self::Session>]);
+    fn run(&mut self, jobs: &mut [Job<'_, Self::Session, Self::Stream>]);
 
     /// Algorithms and implementation, for [`DeviceInfo`].
     fn describe(options: &Self::Options) -> (Vec<&'static str>, String);
@@ -213,6 +286,14 @@ impl<E: Engine> Device for SoftDevice<E> {
         self.sessions
             .add(session)
             .ok_or_else(|| DeviceError::Sessions { device: self.name.clone(), max: MAX_SESSIONS })
+    }
+
+    fn create_stream(&self, session: SessionId) -> Result<Stream, DeviceError> {
+        let device = || self.name.clone();
+        let table = self.sessions.now();
+        let found = table.get(session).ok_or_else(|| DeviceError::NoSession { device: device(), session })?;
+        let state = E::stream(found).map_err(|cause| DeviceError::NoStream { device: device(), cause })?;
+        Ok(Stream::new(session, Box::new(state)))
     }
 
     fn remove_session(&self, id: SessionId) -> bool {

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::MAX_BATCH;
 use super::sessions::Table;
-use crate::device::Request;
+use crate::device::{Request, Stream};
 
 /// Names a request as long as it is there.
 pub(super) type Slot = u8;
@@ -86,6 +86,18 @@ impl Window {
         self.queues[at(slot)]
     }
 
+    /// Takes the stream out of a chosen one, to be put back soon.
+    #[inline]
+    pub(super) fn take_stream(&mut self, slot: Slot) -> Option<Stream> {
+        self.requests[at(slot)].as_mut()?.take_stream()
+    }
+
+    pub(super) fn put_stream(&mut self, slot: Slot, stream: Stream) {
+        if let Some(request) = &mut self.requests[at(slot)] {
+            request.put_stream(stream);
+        }
+    }
+
     /// Takes a chosen one out for good.
     #[inline]
     pub(super) fn take(&mut self, slot: Slot) -> Option<Request> {
@@ -151,6 +163,13 @@ impl<'a, S> Waiting<'a, S> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of input of number `i`, or 0 beyond the last.
+    #[must_use]
+    pub fn src_len(&self, i: usize) -> usize {
+        let slot = self.window.order.get(i).copied();
+        slot.and_then(|slot| self.window.get(slot)).map_or(0, |request| request.src_len() as usize)
     }
 
     /// The session of number `i`; 0 is the oldest. `None` beyond the last, and if the session is gone (when an engine

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::device::{SessionSpec, Status};
-use crate::engine::{Engine, Job, Waiting};
+use crate::engine::{Engine, Job, NoStream, Waiting};
 
 /// RSA in passes of up to eight private operations on AVX-512 IFMA, or one at a time on aws-lc; public operations and
 /// elliptic curves on aws-lc.
@@ -38,6 +38,7 @@ type Places = ArrayVec<usize, FULL>;
 
 impl Engine for RsaEngine {
     type Session = PublicKeySession;
+    type Stream = NoStream;
     type Options = RsaOptions;
     const BATCH: usize = FULL;
     const KIND: &'static str = "RSA";

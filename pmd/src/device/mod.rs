@@ -10,222 +10,27 @@
 //! | `wd_release_queue` | drop |
 //!
 //! A [`Request`] carries DMA addresses, which the device resolves and checks, and owns the packets that they point
-//! into until it comes back in a [`Completion`]: nobody can touch the bytes while the device has them.
+//! into until it comes back in a [`Completion`]: nobody can touch the bytes while the device has them. What belongs to a
+//! longer stream of bytes carries its [`Stream`] along in the same way.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use warpdrive_mempool::{Fault, Iova, Packet};
 
 use crate::engine::rsa::{EcSession, RsaSession};
 use crate::engine::zip::ZipSession;
 use crate::stats::DeviceStats;
 
+mod request;
+mod stream;
+
+pub use self::request::{Completion, Flush, MAX_SEGMENTS, OutOfPacket, Request, Segment, Status};
+pub(crate) use self::stream::Phase;
+pub use self::stream::Stream;
+
 /// Names a session (a key with its operation, a compression setting) of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u32);
-
-/// Bytes as a device sees them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Segment {
-    /// DMA address of the first byte.
-    pub iova: Iova,
-    /// Length in bytes.
-    pub len: u32,
-}
-
-/// One operation for a device. What the segments mean is said by the session's operation:
-///
-/// | operation | `src` | `aux` | `dst` |
-/// |---|---|---|---|
-/// | RSA sign | message | – | signature: key-size bytes |
-/// | RSA verify | message | signature | – |
-/// | RSA encrypt, decrypt | input | – | output |
-/// | ECDSA sign | message | – | signature: room for 72 bytes, `produced` says how many |
-/// | ECDSA verify | message | signature | – |
-/// | X25519 agree | the peer's public key | – | shared secret: 32 bytes |
-/// | ZIP compress, decompress | input | – | output |
-#[derive(Debug)]
-pub struct Request {
-    /// Which session of the device.
-    pub session: SessionId,
-    /// The sender's own number, given back unchanged.
-    pub tag: u64,
-    src: Segment,
-    aux: Segment,
-    dst: Segment,
-    /// Ticks when it was sent; set by the queue.
-    pub(crate) sent: u64,
-    packet: Option<Packet>,
-    output: Option<Packet>,
-}
-
-/// A byte range that is not inside the packet it is meant for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("range {range:?} is not within the packet's {len} bytes")]
-pub struct OutOfPacket {
-    /// The range.
-    pub range: Range<usize>,
-    /// The packet's length.
-    pub len: usize,
-}
-
-impl Request {
-    /// A request about (the first segment of) `packet`. Say with the methods below which bytes.
-    #[must_use]
-    pub fn new(session: SessionId, packet: Packet) -> Self {
-        let none = Segment::default();
-        Self { session, tag: 0, src: none, aux: none, dst: none, sent: 0, packet: Some(packet), output: None }
-    }
-
-    /// A request about memory that no packet stands for.
-    ///
-    /// # Safety
-    /// Until the completion is back (or the queue is dropped), nobody else writes to the source segments and nobody
-    /// accesses the destination, as far as the device's domain maps them. Addresses outside are harmless: they fault.
-    #[must_use]
-    pub unsafe fn raw(session: SessionId, src: Segment, aux: Segment, dst: Segment) -> Self {
-        Self { session, tag: 0, src, aux, dst, sent: 0, packet: None, output: None }
-    }
-
-    /// Sets the sender's own number.
-    #[must_use]
-    pub fn with_tag(mut self, tag: u64) -> Self {
-        self.tag = tag;
-        self
-    }
-
-    fn segment(&self, range: Range<usize>) -> Result<Segment, OutOfPacket> {
-        let (iova, len) = self.packet.as_ref().map_or((Iova(0), 0), |p| (p.iova(), p.len()));
-        if range.start > range.end || range.end > len {
-            return Err(OutOfPacket { range, len });
-        }
-        Ok(Segment { iova: Iova(iova.0 + range.start as u64), len: range.len() as u32 })
-    }
-
-    /// The input: these bytes of the packet.
-    ///
-    /// # Errors
-    /// [`OutOfPacket`].
-    pub fn set_src(&mut self, range: Range<usize>) -> Result<(), OutOfPacket> {
-        self.src = self.segment(range)?;
-        Ok(())
-    }
-
-    /// The second input: these bytes of the packet.
-    ///
-    /// # Errors
-    /// [`OutOfPacket`].
-    pub fn set_aux(&mut self, range: Range<usize>) -> Result<(), OutOfPacket> {
-        self.aux = self.segment(range)?;
-        Ok(())
-    }
-
-    /// The output: these bytes of the same packet, apart from the inputs.
-    ///
-    /// # Errors
-    /// [`OutOfPacket`].
-    pub fn set_dst(&mut self, range: Range<usize>) -> Result<(), OutOfPacket> {
-        self.dst = self.segment(range)?;
-        Ok(())
-    }
-
-    /// The output: these bytes of a second packet, which comes back with the completion.
-    ///
-    /// # Errors
-    /// [`OutOfPacket`].
-    pub fn set_output(&mut self, packet: Packet, range: Range<usize>) -> Result<(), OutOfPacket> {
-        let len = packet.len();
-        if range.start > range.end || range.end > len {
-            return Err(OutOfPacket { range, len });
-        }
-        self.dst = Segment { iova: Iova(packet.iova().0 + range.start as u64), len: range.len() as u32 };
-        self.output = Some(packet);
-        Ok(())
-    }
-
-    /// The input segment.
-    #[must_use]
-    pub fn src(&self) -> Segment {
-        self.src
-    }
-
-    /// The second input segment.
-    #[must_use]
-    pub fn aux(&self) -> Segment {
-        self.aux
-    }
-
-    /// The output segment.
-    #[must_use]
-    pub fn dst(&self) -> Segment {
-        self.dst
-    }
-
-    /// The packets it owned: the one it is about, and the output.
-    #[must_use]
-    pub fn into_packets(self) -> (Option<Packet>, Option<Packet>) {
-        (self.packet, self.output)
-    }
-}
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Done; the completion says how many bytes were produced.
-    Ok,
-    /// An address is not mapped or not permitted.
-    Fault(Fault),
-    /// Source and destination overlap.
-    Overlap,
-    /// No such session on this device.
-    NoSession,
-    /// The destination is too small. `needed` bytes would do, or 0 if that is not known.
-    NoSpace {
-        /// Bytes needed.
-        needed: u32,
-    },
-    /// The input is not what the operation takes: a corrupt stream, a message of the wrong length.
-    BadInput,
-    /// A signature does not match.
-    Mismatch,
-    /// The engine failed on this request (a bug or a fault of the machine); nothing was released.
-    EngineFailed,
-    /// The device went away before the request was begun.
-    Cancelled,
-}
-
-impl Status {
-    /// A short name, for counters.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Fault(_) => "fault",
-            Self::Overlap => "overlap",
-            Self::NoSession => "no_session",
-            Self::NoSpace { .. } => "no_space",
-            Self::BadInput => "bad_input",
-            Self::Mismatch => "mismatch",
-            Self::EngineFailed => "engine_failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// A request that the device is done with.
-#[derive(Debug)]
-pub struct Completion {
-    /// How it ended.
-    pub status: Status,
-    /// Bytes written to the destination.
-    pub produced: u32,
-    /// Ticks when it was sent.
-    pub sent: u64,
-    /// The request, with its packets.
-    pub request: Request,
-}
 
 /// An accelerator queue. One owner; dropping it releases it, and the packets of requests still in flight go back to
 /// their pools.
@@ -320,6 +125,12 @@ pub trait Device: Send + Sync {
     /// [`DeviceError`].
     fn create_session(&self, spec: SessionSpec) -> Result<SessionId, DeviceError>;
 
+    /// Begins a stream of a session's operation, for requests that continue one another. What it needs is allocated here.
+    ///
+    /// # Errors
+    /// [`DeviceError`]: no such session, or one whose operation knows no streams.
+    fn create_stream(&self, session: SessionId) -> Result<Stream, DeviceError>;
+
     /// Removes a session, also while queues are in use, and says whether it was there. Requests that name it and are not
     /// begun yet end as [`Status::NoSession`]; it is dropped when those that are have ended. Its id is not given again.
     fn remove_session(&self, id: SessionId) -> bool;
@@ -387,6 +198,22 @@ pub enum DeviceError {
         /// The core.
         core: usize,
         /// The cause.
+        cause: String,
+    },
+    /// There is no such session, or no longer.
+    #[error("device {device:?}: there is no session {session:?}")]
+    NoSession {
+        /// The device.
+        device: String,
+        /// The session asked for.
+        session: SessionId,
+    },
+    /// The session's operation cannot be done in pieces.
+    #[error("device {device:?}: no stream: {cause}")]
+    NoStream {
+        /// The device.
+        device: String,
+        /// The cause and the remedy.
         cause: String,
     },
     /// This machine cannot do it so.

@@ -1,0 +1,234 @@
+//! Requests that stand alone.
+
+use super::back::{Deflater, Inflater, Step};
+use super::frame::{self, HeaderReader};
+use super::libdeflate::{Compressors, Decompressor};
+use super::session::{BackEnd, ZipFormat, ZipOp, ZipSession};
+use super::stream::ZipStream;
+use super::zlibrs::{ZlibDeflater, ZlibInflater};
+use super::{join, probe, stored};
+use crate::device::{Flush, Status};
+use crate::engine::{Job, Report};
+
+/// All that requests which stand alone need, shared by all sessions.
+pub(super) struct Whole {
+    compressors: Compressors,
+    decompressor: Decompressor,
+    /// By level and window, made when they are first used.
+    deflaters: Vec<((u8, u8), ZlibDeflater)>,
+    inflater: Option<ZlibInflater>,
+    joiner: join::Joiner,
+    /// Input and output of chained requests, in one piece each.
+    gathered: Vec<u8>,
+    scattered: Vec<u8>,
+}
+
+/// What was read, what was written, and the checksum of the uncompressed side.
+struct Done {
+    consumed: usize,
+    produced: usize,
+    checksum: u32,
+}
+
+impl Whole {
+    pub(super) fn new() -> Self {
+        Self {
+            compressors: Compressors::new(),
+            decompressor: Decompressor::new(),
+            deflaters: Vec::new(),
+            inflater: None,
+            joiner: join::Joiner::new(),
+            gathered: Vec::new(),
+            scattered: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(&mut self, job: &mut Job<'_, ZipSession, ZipStream>) -> Result<usize, Status> {
+        if job.src_rest.is_empty() && job.dst_rest.is_empty() {
+            return self.run_flat(
+                job.session,
+                job.src,
+                &mut *job.dst,
+                job.flush,
+                job.checksum,
+                &mut job.report,
+            );
+        }
+        // The back ends want one piece: copying costs a tenth of what they do, at the very most.
+        let mut src = std::mem::take(&mut self.gathered);
+        let mut dst = std::mem::take(&mut self.scattered);
+        src.clear();
+        src.extend_from_slice(job.src);
+        job.src_rest.iter().for_each(|piece| src.extend_from_slice(piece));
+        let room = job.dst.len() + job.dst_rest.len();
+        if dst.len() < room {
+            dst.resize(room, 0);
+        }
+        let result =
+            self.run_flat(job.session, &src, &mut dst[..room], job.flush, job.checksum, &mut job.report);
+        if let Ok(produced) = result {
+            let mut rest = &dst[..produced];
+            for piece in std::iter::once(&mut *job.dst).chain(job.dst_rest.iter_mut()) {
+                let (now, later) = rest.split_at(rest.len().min(piece.len()));
+                piece[..now.len()].copy_from_slice(now);
+                rest = later;
+            }
+        }
+        (self.gathered, self.scattered) = (src, dst);
+        result
+    }
+
+    fn run_flat(
+        &mut self,
+        session: &ZipSession,
+        src: &[u8],
+        dst: &mut [u8],
+        flush: Flush,
+        checksum: Option<u32>,
+        report: &mut Report,
+    ) -> Result<usize, Status> {
+        let checksum = checksum.unwrap_or(session.checksum().start());
+        let done = match session.config.op {
+            ZipOp::Compress => self.compress(session, src, dst, flush, checksum),
+            ZipOp::Decompress => self.decompress(session, src, dst, checksum),
+        }?;
+        *report = Report {
+            consumed: Some(done.consumed as u32),
+            full: false,
+            ended: flush == Flush::Finish,
+            checksum: done.checksum,
+        };
+        Ok(done.produced)
+    }
+
+    fn compress(
+        &mut self,
+        session: &ZipSession,
+        src: &[u8],
+        dst: &mut [u8],
+        flush: Flush,
+        checksum: u32,
+    ) -> Result<Done, Status> {
+        let finish = match flush {
+            Flush::Finish => true,
+            // A wrapping has an end; blocks that others are appended to have none.
+            Flush::Sync | Flush::Full if session.config.format == ZipFormat::Deflate => false,
+            _ => return Err(Status::Unsupported),
+        };
+        let checksum = session.checksum().update(checksum, src);
+        let header = frame::header(session);
+        let trailer = frame::trailer(session.config.format, checksum, src.len() as u64);
+        let around = header.len() + trailer.len();
+        let body = dst.len().checked_sub(around).and_then(|room| {
+            let body = &mut dst[header.len()..][..room];
+            self.body(session, src, body, finish)
+        });
+        let Some(body) = body else {
+            return Err(Status::NoSpace { needed: self.bound(session, src.len(), around) });
+        };
+        dst[..header.len()].copy_from_slice(&header);
+        dst[header.len() + body..][..trailer.len()].copy_from_slice(&trailer);
+        Ok(Done { consumed: src.len(), produced: body + around, checksum })
+    }
+
+    /// Raw DEFLATE of all the input. `None` if it does not fit.
+    fn body(&mut self, session: &ZipSession, src: &[u8], dst: &mut [u8], finish: bool) -> Option<usize> {
+        let level = session.config.level;
+        if level > 0 && session.dictionary_id.is_none() && probe::is_noise(src) {
+            return if finish { stored::store(src, dst, true) } else { stored::store_open(src, dst) };
+        }
+        match session.whole {
+            BackEnd::ZlibRs => self.zlib_body(session, src, dst, finish),
+            _ => {
+                let n = self.compressors.compress(level, src, dst)?;
+                if finish { Some(n) } else { self.joiner.open(dst, n) }
+            }
+        }
+    }
+
+    fn zlib_body(&mut self, session: &ZipSession, src: &[u8], dst: &mut [u8], finish: bool) -> Option<usize> {
+        let of = (session.config.level, session.config.window_bits);
+        let place = self.deflaters.iter().position(|(key, _)| *key == of).unwrap_or_else(|| {
+            self.deflaters.push((of, ZlibDeflater::new(of.0, of.1)));
+            self.deflaters.len() - 1
+        });
+        let deflater = &mut self.deflaters[place].1;
+        deflater.restart(&session.config.dictionary).ok()?;
+        let flush = if finish { Flush::Finish } else { Flush::Full };
+        let step = deflater.deflate(src, dst, flush).ok()?;
+        step.done.then_some(step.produced)
+    }
+
+    /// Room that suffices for any input of this length.
+    fn bound(&mut self, session: &ZipSession, len: usize, around: usize) -> u32 {
+        let bound = match session.whole {
+            // zlib's worst case: stored blocks of its smallest buffer.
+            BackEnd::ZlibRs => len + len / 1000 + 64,
+            _ => self.compressors.bound(session.config.level, len) + join::MARK,
+        };
+        (bound.max(stored::bound(len)) + around) as u32
+    }
+
+    fn decompress(
+        &mut self,
+        session: &ZipSession,
+        src: &[u8],
+        dst: &mut [u8],
+        checksum: u32,
+    ) -> Result<Done, Status> {
+        let mut reader = HeaderReader::new(session.config.format);
+        let (header, opened) = reader.read(src, session.config.window_bits)?;
+        let opened = opened.ok_or(Status::Truncated)?;
+        let raw = session.config.format == ZipFormat::Deflate;
+        let dictionary = match opened.dictionary_id {
+            Some(id) if session.dictionary_id == Some(id) => &session.config.dictionary[..],
+            Some(_) => return Err(Status::BadInput),
+            None if raw => &session.config.dictionary[..],
+            None => &[],
+        };
+        let body = &src[header..];
+        let (read, written) = if dictionary.is_empty() && session.whole == BackEnd::Libdeflate {
+            self.decompressor.decompress(body, dst)?
+        } else {
+            self.inflate(dictionary, body, dst)?
+        };
+        let checksum = session.checksum().update(checksum, &dst[..written]);
+        let trailer = frame::trailer(session.config.format, checksum, written as u64);
+        let found = &body[read..];
+        if found.len() < trailer.len() {
+            return Err(Status::Truncated);
+        }
+        if !found.starts_with(&trailer) {
+            return Err(Status::BadInput);
+        }
+        let consumed = header + read + trailer.len();
+        if session.config.limits.exceeded(consumed as u64, written as u64) {
+            return Err(Status::LimitExceeded);
+        }
+        Ok(Done { consumed, produced: written, checksum })
+    }
+
+    fn inflate(&mut self, dictionary: &[u8], src: &[u8], dst: &mut [u8]) -> Result<(usize, usize), Status> {
+        let inflater = self.inflater.get_or_insert_with(ZlibInflater::new);
+        inflater.restart()?;
+        if !dictionary.is_empty() {
+            inflater.dictionary(dictionary)?;
+        }
+        let (mut consumed, mut produced) = (0, 0);
+        loop {
+            let was_full = produced == dst.len();
+            let step: Step = inflater.inflate(&src[consumed..], &mut dst[produced..])?;
+            consumed += step.consumed;
+            produced += step.produced;
+            if step.done {
+                return Ok((consumed, produced));
+            }
+            if was_full {
+                return Err(Status::NoSpace { needed: 0 });
+            }
+            if produced < dst.len() {
+                return Err(Status::Truncated); // room is left, so it is input that is missing
+            }
+        }
+    }
+}
