@@ -208,7 +208,7 @@ impl Operation for Zip {
         }
     }
 
-    fn finish(&mut self, completion: Completion) -> Finished {
+    fn finish(&mut self, completion: Completion, _note: u32) -> Finished {
         let tag = completion.request.tag;
         let (udp, padded) = (Udp::unpack(tag), tag & PADDED_TAG != 0);
         match self.op {
