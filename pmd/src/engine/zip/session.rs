@@ -77,7 +77,7 @@ impl Limits {
 /// The highest compression level; 9 for streams.
 pub const MAX_LEVEL: u8 = 12;
 /// The highest level of streams.
-pub(super) const MAX_STREAM_LEVEL: u8 = 9;
+pub const MAX_STREAM_LEVEL: u8 = 9;
 /// The longest dictionary that DEFLATE can refer to, in bytes.
 pub const MAX_DICTIONARY: usize = 32 << 10;
 /// log2 of the smallest window and of the largest, in bytes.
