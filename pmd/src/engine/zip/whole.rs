@@ -30,6 +30,9 @@ struct Done {
     checksum: u32,
 }
 
+/// Not enough; how much would be is said later.
+const NO_ROOM: Status = Status::NoSpace { needed: 0 };
+
 impl Whole {
     pub(super) fn new() -> Self {
         Self {
@@ -119,44 +122,57 @@ impl Whole {
         let header = frame::header(session);
         let trailer = frame::trailer(session.config.format, checksum, src.len() as u64);
         let around = header.len() + trailer.len();
-        let body = dst.len().checked_sub(around).and_then(|room| {
-            let body = &mut dst[header.len()..][..room];
-            self.body(session, src, body, finish)
-        });
-        let Some(body) = body else {
-            return Err(Status::NoSpace { needed: self.bound(session, src.len(), around) });
-        };
+        let room = dst.len().checked_sub(around).ok_or(NO_ROOM);
+        let body = room.and_then(|room| self.body(session, src, &mut dst[header.len()..][..room], finish));
+        let body = body.map_err(|status| match status {
+            NO_ROOM => Status::NoSpace { needed: self.bound(session, src.len(), around) },
+            other => other,
+        })?;
         dst[..header.len()].copy_from_slice(&header);
         dst[header.len() + body..][..trailer.len()].copy_from_slice(&trailer);
         Ok(Done { consumed: src.len(), produced: body + around, checksum })
     }
 
-    /// Raw DEFLATE of all the input. `None` if it does not fit.
-    fn body(&mut self, session: &ZipSession, src: &[u8], dst: &mut [u8], finish: bool) -> Option<usize> {
+    /// Raw DEFLATE of all the input.
+    fn body(
+        &mut self,
+        session: &ZipSession,
+        src: &[u8],
+        dst: &mut [u8],
+        finish: bool,
+    ) -> Result<usize, Status> {
         let level = session.config.level;
         if level > 0 && session.dictionary_id.is_none() && probe::is_noise(src) {
-            return if finish { stored::store(src, dst, true) } else { stored::store_open(src, dst) };
+            let stored = if finish { stored::store(src, dst, true) } else { stored::store_open(src, dst) };
+            return stored.ok_or(NO_ROOM);
         }
-        match session.whole {
-            BackEnd::ZlibRs => self.zlib_body(session, src, dst, finish),
-            _ => {
-                let n = self.compressors.compress(level, src, dst)?;
-                if finish { Some(n) } else { self.joiner.open(dst, n) }
-            }
+        if session.whole == BackEnd::ZlibRs {
+            return self.zlib_body(session, src, dst, finish);
         }
+        let n = self.compressors.compress(level, src, dst).ok_or(NO_ROOM)?;
+        if finish {
+            return Ok(n);
+        }
+        // What libdeflate has written is sound.
+        self.joiner.open(dst, n).map_err(|_| Status::EngineFailed)?.ok_or(NO_ROOM)
     }
 
-    fn zlib_body(&mut self, session: &ZipSession, src: &[u8], dst: &mut [u8], finish: bool) -> Option<usize> {
+    fn zlib_body(
+        &mut self,
+        session: &ZipSession,
+        src: &[u8],
+        dst: &mut [u8],
+        finish: bool,
+    ) -> Result<usize, Status> {
         let of = (session.config.level, session.config.window_bits);
         let place = self.deflaters.iter().position(|(key, _)| *key == of).unwrap_or_else(|| {
             self.deflaters.push((of, ZlibDeflater::new(of.0, of.1)));
             self.deflaters.len() - 1
         });
         let deflater = &mut self.deflaters[place].1;
-        deflater.restart(&session.config.dictionary).ok()?;
-        let flush = if finish { Flush::Finish } else { Flush::Full };
-        let step = deflater.deflate(src, dst, flush).ok()?;
-        step.done.then_some(step.produced)
+        deflater.restart(&session.config.dictionary)?;
+        let step = deflater.deflate(src, dst, if finish { Flush::Finish } else { Flush::Full })?;
+        if step.done { Ok(step.produced) } else { Err(NO_ROOM) }
     }
 
     /// Room that suffices for any input of this length.
