@@ -12,29 +12,44 @@ const SLOTS: usize = 1 << INDEX_BITS;
 const LONGEST_CODE: usize = 15;
 const MAX_SYMBOLS: usize = 288;
 
-/// What comes after the bits of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// Another literal or length.
-    Symbol,
-    /// A distance.
-    Distance,
-    /// Another block.
-    Block,
+/// What there is to skip for a symbol, packed, since the tables are read for every one: how many bits of codes and extra
+/// bits, how many of them are codes, and what comes then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry(u16);
+
+impl Entry {
+    const CODE_SHIFT: u32 = 6;
+    /// A distance comes next. The sign, so that shifting makes a mask of it.
+    const DISTANCE: u16 = 1 << 15;
     /// The code is longer than an index.
-    Long,
-}
+    const LONG: Self = Self(1 << 14);
+    /// The block ends.
+    const END: u16 = 1 << 13;
 
-#[derive(Clone, Copy)]
-struct Entry {
-    /// Bits of codes.
-    code: u8,
-    /// Bits to skip: codes and the extra bits behind the last.
-    skip: u8,
-    next: Next,
-}
+    /// `flags`: [`DISTANCE`](Self::DISTANCE), [`END`](Self::END), or 0 if another symbol comes.
+    const fn new(code: u32, skip: u32, flags: u16) -> Self {
+        Self((skip | code << Self::CODE_SHIFT) as u16 | flags)
+    }
 
-const LONG: Entry = Entry { code: 0, skip: 0, next: Next::Long };
+    #[inline]
+    const fn skip(self) -> u32 {
+        self.0 as u32 % 32
+    }
+
+    const fn code(self) -> u32 {
+        self.0 as u32 >> Self::CODE_SHIFT & 15
+    }
+
+    const fn flags(self) -> u16 {
+        self.0 & (Self::DISTANCE | Self::END)
+    }
+
+    /// The entry if a distance comes before it, else nothing to skip.
+    #[inline]
+    const fn after(self, symbol: Self) -> Self {
+        Self(self.0 & (symbol.0 as i16 >> 15) as u16)
+    }
+}
 
 /// A canonical Huffman code.
 struct Code {
@@ -53,23 +68,28 @@ enum Kind {
 }
 
 impl Kind {
-    /// The extra bits of a symbol, and what comes after it.
-    fn meaning(self, symbol: usize) -> Option<(u8, Next)> {
-        match (self, symbol) {
-            (Self::Symbols, 0..256) => Some((0, Next::Symbol)),
-            (Self::Symbols, 256) => Some((0, Next::Block)),
-            (Self::Symbols, 257..=264 | 285) => Some((0, Next::Distance)),
-            (Self::Symbols, 265..285) => Some(((symbol - 261) as u8 / 4, Next::Distance)),
-            (Self::Distances, 0..4) => Some((0, Next::Symbol)),
-            (Self::Distances, 4..30) => Some((symbol as u8 / 2 - 1, Next::Symbol)),
-            _ => None,
-        }
+    /// The entry of a symbol with a code of some length.
+    fn entry(self, symbol: usize, length: u32) -> Option<Entry> {
+        let (extra, flags) = match (self, symbol) {
+            (Self::Symbols, 0..256) => (0, 0),
+            (Self::Symbols, 256) => (0, Entry::END),
+            (Self::Symbols, 257..=264 | 285) => (0, Entry::DISTANCE),
+            (Self::Symbols, 265..285) => ((symbol as u32 - 261) / 4, Entry::DISTANCE),
+            (Self::Distances, 0..4) => (0, 0),
+            (Self::Distances, 4..30) => (symbol as u32 / 2 - 1, 0),
+            _ => return None,
+        };
+        Some(Entry::new(length, length + extra, flags))
     }
 }
 
 impl Code {
     fn new() -> Self {
-        Self { counts: [0; LONGEST_CODE + 1], symbols: [0; MAX_SYMBOLS], slots: Box::new([LONG; SLOTS]) }
+        Self {
+            counts: [0; LONGEST_CODE + 1],
+            symbols: [0; MAX_SYMBOLS],
+            slots: Box::new([Entry::LONG; SLOTS]),
+        }
     }
 
     /// From the length of each symbol's code, 0 for symbols without.
@@ -92,14 +112,13 @@ impl Code {
 
     /// Fills the table.
     fn index(&mut self, kind: Kind) {
-        self.slots.fill(LONG);
+        self.slots.fill(Entry::LONG);
         let (mut code, mut place) = (0_u32, 0);
         for length in 1..=INDEX_BITS {
             for _ in 0..self.counts[length as usize] {
                 let symbol = usize::from(self.symbols[place]);
                 place += 1;
-                if let Some((extra, next)) = kind.meaning(symbol) {
-                    let entry = Entry { code: length as u8, skip: length as u8 + extra, next };
+                if let Some(entry) = kind.entry(symbol, length) {
                     // Codes are packed from their first bit on.
                     let first = (code.reverse_bits() >> (32 - length)) as usize;
                     self.slots.iter_mut().skip(first).step_by(1 << length).for_each(|slot| *slot = entry);
@@ -119,11 +138,11 @@ impl Code {
         // its first code ends.
         for at in (1..SLOTS).rev() {
             let first = self.slots[at];
-            if first.next == Next::Symbol {
-                let behind = self.slots[at >> first.code];
-                let code = first.code + behind.code;
-                if behind.next != Next::Long && u32::from(code) <= INDEX_BITS {
-                    self.slots[at] = Entry { code, skip: first.skip + behind.skip, next: behind.next };
+            if first != Entry::LONG && first.flags() == 0 {
+                let behind = self.slots[at >> first.code()];
+                let code = first.code() + behind.code();
+                if behind != Entry::LONG && code <= INDEX_BITS {
+                    self.slots[at] = Entry::new(code, first.skip() + behind.skip(), behind.flags());
                 }
             }
         }
@@ -146,18 +165,20 @@ impl Code {
         None
     }
 
-    /// The entry for the front of `bits`.
     #[inline]
-    fn entry(&self, bits: u64, kind: Kind) -> Option<Entry> {
-        let entry = self.slots[bits as usize % SLOTS];
-        if entry.next == Next::Long { self.long(bits, kind) } else { Some(entry) }
+    fn entry(&self, bits: u64) -> Entry {
+        self.slots[bits as usize % SLOTS]
     }
 
+    /// The entry for the front of `bits`, however long the code.
     #[cold]
-    fn long(&self, bits: u64, kind: Kind) -> Option<Entry> {
+    fn exactly(&self, bits: u64, kind: Kind) -> Option<Entry> {
+        let entry = self.entry(bits);
+        if entry != Entry::LONG {
+            return Some(entry);
+        }
         let (symbol, length) = self.decode(bits)?;
-        let (extra, next) = kind.meaning(symbol)?;
-        Some(Entry { code: length as u8, skip: length as u8 + extra, next })
+        kind.entry(symbol, length)
     }
 }
 
@@ -305,31 +326,40 @@ impl Joiner {
 
     /// Skips the symbols of a block.
     fn block(&self, bits: &mut Bits<'_>) -> Option<()> {
-        while bits.is_within() {
-            let mut word = bits.peek();
-            let mut entry = self.symbols.entry(word, Kind::Symbols)?;
-            let mut skipped = u32::from(entry.skip);
-            // Of 57 bits, literals take up to 15, and a length with its distance up to 48.
-            if entry.next == Next::Symbol && skipped <= INDEX_BITS {
-                word >>= entry.skip;
-                entry = self.symbols.entry(word, Kind::Symbols)?;
-                if entry.next == Next::Distance {
-                    bits.skip(skipped);
-                    word = bits.peek();
-                    skipped = 0;
-                }
-                skipped += u32::from(entry.skip);
+        loop {
+            self.common(bits);
+            let word = bits.peek();
+            // Of 57 bits, a length takes up to 20 and a distance 28.
+            let symbol = self.symbols.exactly(word, Kind::Symbols)?;
+            bits.skip(symbol.skip());
+            if symbol.flags() == Entry::DISTANCE {
+                let distance = self.distances.exactly(word >> symbol.skip(), Kind::Distances)?;
+                bits.skip(distance.skip());
             }
-            if entry.next == Next::Distance {
-                let distance = self.distances.entry(word >> entry.skip, Kind::Distances)?;
-                skipped += u32::from(distance.skip);
+            if !bits.is_within() {
+                return None;
             }
-            bits.skip(skipped);
-            if entry.next == Next::Block {
+            if symbol.flags() == Entry::END {
                 return Some(());
             }
         }
-        None
+    }
+
+    /// Skips symbols as long as there is nothing special: short codes, not near the end. Which symbols come cannot be
+    /// predicted, so a distance is looked up whether there is one or not.
+    #[inline]
+    fn common(&self, bits: &mut Bits<'_>) {
+        let mut at = bits.at;
+        while let Some(word) = bits.bytes.get(at / 8..).and_then(|rest| rest.first_chunk()) {
+            let word = u64::from_le_bytes(*word) >> (at % 8);
+            let symbol = self.symbols.entry(word);
+            let distance = self.distances.entry(word.wrapping_shr(u32::from(symbol.0))).after(symbol);
+            if (symbol.0 | distance.0) & (Entry::LONG.0 | Entry::END) != 0 {
+                break;
+            }
+            at += (symbol.skip() + distance.skip()) as usize;
+        }
+        bits.at = at;
     }
 }
 
