@@ -323,7 +323,7 @@ pub enum Status {
     NotContiguous,
     /// Input or output lie in more than [`MAX_SEGMENTS`] segments.
     TooManySegments,
-    /// A stream of another session, or one that failed before and was not restarted; or the operation knows no streams.
+    /// A stream of another session or device, or one that failed before and was not restarted; or the operation knows no streams.
     BadStream,
     /// A signature does not match.
     Mismatch,

@@ -269,7 +269,7 @@ fn run<E: Engine, Q: End>(
         let view = ends[window.queue(*slot)].view();
         let job = spread
             .and_then(|spread| resolve::<E>(view, sessions, request, pieces, &spread))
-            .and_then(|job| join(job, request, stream.as_mut()));
+            .and_then(|job| join(job, request, sessions.device, stream.as_mut()));
         match job {
             Ok(job) => {
                 jobs.push(job);
@@ -319,11 +319,13 @@ fn checked((result, report): (Outcome, Report), request: &Request) -> (Outcome, 
 fn join<'a, S, T: 'static>(
     mut job: Job<'a, S, T>,
     request: &Request,
+    device: u64,
     stream: Option<&'a mut Stream>,
 ) -> Result<Job<'a, S, T>, Status> {
     if let Some(stream) = stream {
         let stream = stream.kept();
-        if stream.session != request.session || stream.phase == Phase::Broken {
+        let is_ours = (stream.device, stream.session) == (device, request.session);
+        if !is_ours || stream.phase == Phase::Broken {
             return Err(Status::BadStream);
         }
         let restart = stream.phase == Phase::Fresh;

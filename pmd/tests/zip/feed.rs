@@ -23,7 +23,8 @@ pub struct Fed {
     pub ended: bool,
     pub checksum: u32,
     pub requests: usize,
-    turn: usize,
+    /// Which room is next.
+    pub turn: usize,
 }
 
 impl<'a> Feed<'a> {
