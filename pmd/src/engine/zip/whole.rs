@@ -178,8 +178,8 @@ impl Whole {
     /// Room that suffices for any input of this length.
     fn bound(&mut self, session: &ZipSession, len: usize, around: usize) -> u32 {
         let bound = match session.whole {
-            // zlib's worst case: stored blocks of its smallest buffer.
-            BackEnd::ZlibRs => len + len / 1000 + 64,
+            // zlib's own worst case: nine bits for each byte, which is what level 1 makes of noise.
+            BackEnd::ZlibRs => len + len.div_ceil(8) + len.div_ceil(64) + 64,
             _ => self.compressors.bound(session.config.level, len) + join::MARK,
         };
         (bound.max(stored::bound(len)) + around) as u32
