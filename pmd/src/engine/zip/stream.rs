@@ -338,7 +338,8 @@ impl Decompressing {
             if was_full {
                 return Ok(Paused::Full);
             }
-            if input.bytes().is_empty() && !output.is_full() {
+            // Room that was left says that nothing is held back: a piece that is full says nothing of the next.
+            if input.bytes().is_empty() && step.produced < allowed {
                 return Ok(Paused::Hungry);
             }
             if step.consumed == 0 && step.produced == 0 {
