@@ -7,28 +7,26 @@ use crate::device::{Flush, Status};
 
 pub(super) struct ZlibDeflater {
     zlib: Deflate,
-    /// Whether it may hold output of a stream that has not ended.
-    is_pending: bool,
+    /// Whether it is in the midst of a stream.
+    is_open: bool,
 }
 
 impl ZlibDeflater {
     pub(super) fn new(level: u8, window_bits: u8) -> Self {
-        Self { zlib: Deflate::new(i32::from(level), false, window_bits), is_pending: false }
+        Self { zlib: Deflate::new(i32::from(level), false, window_bits), is_open: false }
     }
 
-    /// Takes out what is pending. A reset of zlib-rs 0.6.8 forgets how much that was, but not where in its buffer it
-    /// began: the buffer would be smaller than its size says from then on, and overrun, which is a panic.
-    fn drain(&mut self) {
+    /// Brings a stream to its end, for nobody: no more than a window is left of it. A reset of zlib-rs 0.6.8 in its midst
+    /// forgets neither where in its buffer the output begins that is pending (it overruns later, which is a panic) nor
+    /// that a block of level 1 is open (the next stream begins without one, and cannot be read).
+    fn finish(&mut self) -> Result<(), Status> {
         let mut waste = [0; 1024];
-        // One that was to be finished knows no other flush.
-        for flush in [DeflateFlush::NoFlush, DeflateFlush::Finish] {
-            loop {
-                let before = self.zlib.total_out();
-                match self.zlib.compress(&[], &mut waste, flush) {
-                    Ok(_) if self.zlib.total_out() - before == waste.len() as u64 => {}
-                    Ok(_) => return,
-                    Err(_) => break,
-                }
+        loop {
+            let before = self.zlib.total_out();
+            match self.zlib.compress(&[], &mut waste, DeflateFlush::Finish) {
+                Ok(zlib_rs::Status::StreamEnd) => return Ok(()),
+                Ok(_) if self.zlib.total_out() > before => {}
+                _ => return Err(Status::EngineFailed),
             }
         }
     }
@@ -36,8 +34,8 @@ impl ZlibDeflater {
 
 impl Deflater for ZlibDeflater {
     fn restart(&mut self, dictionary: &[u8]) -> Result<(), Status> {
-        if std::mem::take(&mut self.is_pending) {
-            self.drain();
+        if std::mem::take(&mut self.is_open) {
+            self.finish()?;
         }
         self.zlib.reset();
         if !dictionary.is_empty() {
@@ -56,7 +54,7 @@ impl Deflater for ZlibDeflater {
         };
         // An error cannot be but by a bug: every sequence of calls is allowed.
         let status = self.zlib.compress(input, output, zlib).map_err(|_| Status::EngineFailed)?;
-        self.is_pending = status != zlib_rs::Status::StreamEnd;
+        self.is_open = status != zlib_rs::Status::StreamEnd;
         let consumed = (self.zlib.total_in() - before_in) as usize;
         let produced = (self.zlib.total_out() - before_out) as usize;
         let read = consumed == input.len();
