@@ -87,8 +87,8 @@ fn a_flipped_bit_anywhere_is_found_or_does_no_harm() {
                     }
                 }
             }
-            // All but time, system and hints in the header.
-            let harmless = if format == ZipFormat::Gzip { 3 * 6 + 1 } else { 0 };
+            // All but time, system and hints in the header, and what fills the last byte of the blocks up.
+            let harmless = 2 + if format == ZipFormat::Gzip { 3 * 6 + 1 } else { 0 };
             let least = if format == ZipFormat::Deflate { 1 } else { 3 * good.len() - harmless };
             assert!(found >= least, "{format:?} {kind:?}: {found} of {least}");
         }
@@ -124,18 +124,19 @@ fn a_broken_stream_begins_anew_after_a_restart() {
     let plain = Sample { kind: Kind::Text, len: 3_000, seed: 2 }.bytes();
     for format in FORMATS {
         let good = compressed(&mut rig, format, 6, &plain);
-        let mut bad = good.clone();
-        let middle = good.len() / 2;
-        bad.truncate(middle);
-        bad.extend([0xff; 200]);
+        let session = rig.session(ZipConfig::new(ZipOp::Compress, format, 6));
+        let stream = Some(rig.stream(session));
+        let half = rig.run(Call { stream, flush: Flush::Sync, ..Call::new(session, &plain[..1_500], 2_000) });
+        // Behind a flush there is a new block: one of a kind that does not exist.
+        let bad = [&half.output[..], &[0xff; 9]].concat();
         let session = rig.session(ZipConfig::new(ZipOp::Decompress, format, 0));
         let mut stream = rig.stream(session);
         for _ in 0..3 {
-            let pieces = even(bad.len(), 100, Flush::None, Flush::Finish);
+            let pieces = even(bad.len(), 10, Flush::None, Flush::Finish);
             let (back, fed) = Feed::new(session, &[64]).run(&mut rig, stream, &bad, pieces);
             let (status, fed) = fed.unwrap_err();
             assert_eq!(status, Status::BadInput);
-            assert!(plain.starts_with(&fed.output[..fed.output.len().min(200)]));
+            assert!(plain.starts_with(&fed.output) && fed.output.len() > 1_300, "what was sound came out");
             let refused = rig.run(Call { stream: Some(back), ..Call::new(session, &good, 4_000) });
             assert_eq!(refused.status, Status::BadStream);
             let mut back = refused.stream.unwrap();
@@ -146,7 +147,7 @@ fn a_broken_stream_begins_anew_after_a_restart() {
             stream = done.stream.unwrap();
         }
         // Also in the midst of a good one.
-        let half = rig.run(Call { stream: Some(stream), flush: Flush::None, ..Call::new(session, &good[..middle], 9_000) });
+        let half = rig.run(Call { stream: Some(stream), flush: Flush::None, ..Call::new(session, &good[..good.len() / 2], 9_000) });
         let mut stream = half.stream.unwrap();
         stream.restart();
         let done = rig.run(Call { stream: Some(stream), ..Call::new(session, &good, 4_000) });

@@ -1,7 +1,7 @@
 //! Blocks that are compressed apart from each other and joined into one stream.
 
 use proptest::prelude::*;
-use warpdrive_pmd::device::{Flush, Status};
+use warpdrive_pmd::device::{Device, Flush, Status};
 use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::engine::zip::{BackEnd, ZipConfig, ZipFormat, ZipOp};
 
@@ -24,6 +24,7 @@ fn open_blocks(rig: &mut Rig, config: &ZipConfig, plain: &[u8], cuts: &[usize]) 
 }
 
 fn joins(rig: &mut Rig, blocks: &[(Sample, ZipConfig, Vec<usize>)]) {
+    rig.clear();
     let mut stream = Vec::new();
     let mut all = Vec::new();
     for (sample, config, cuts) in blocks {
@@ -43,6 +44,7 @@ fn read(rig: &mut Rig, stream: &[u8], plain: &[u8]) {
         let session =
             rig.session(ZipConfig { back_end, ..ZipConfig::new(ZipOp::Decompress, ZipFormat::Deflate, 0) });
         let done = rig.run(Call::new(session, stream, plain.len()));
+        assert!(rig.device.remove_session(session));
         assert_eq!((done.status, done.consumed), (Status::Ok, stream.len()), "{back_end:?}");
         assert!(done.output == plain, "{back_end:?}");
     }

@@ -83,7 +83,7 @@ impl Rig {
     }
 
     /// Forgets all sessions, and what a failed test left in the queue.
-    fn clear(&mut self) {
+    pub fn clear(&mut self) {
         for session in self.sessions.take() {
             self.device.remove_session(session);
         }

@@ -91,6 +91,7 @@ fn every_level_of_every_back_end_does_every_kind_of_data_in_every_format() {
     for kind in KINDS {
         for len in [0, 1, 1_500, 70_001] {
             let plain = Sample { kind, len, seed: 5 }.bytes();
+            rig.clear();
             let mut sizes = Vec::new();
             for (i, (back_end, level)) in levels().enumerate() {
                 let format = FORMATS[i % 3];
@@ -182,6 +183,27 @@ fn what_a_stateless_request_cannot_do_is_refused() {
                     let done = rig.run(Call { flush, ..Call::new(session, b"some bytes", 100) });
                     assert_eq!(done.status, Status::Unsupported, "{format:?} {flush:?}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_that_found_no_room_leaves_nothing_behind() {
+    let mut rig = Rig::new(Placement::Inline);
+    for level in 0..=9 {
+        for kind in KINDS {
+            rig.clear();
+            let config = |op| ZipConfig { back_end: BackEnd::ZlibRs, ..ZipConfig::new(op, ZipFormat::Gzip, level) };
+            let (there, back) = (rig.session(config(ZipOp::Compress)), rig.session(config(ZipOp::Decompress)));
+            let plain = Sample { kind, len: 200_000, seed: 77 }.bytes();
+            for room in [30, 100, 5_000, 40_000, 65_300] {
+                let found_none = rig.run(Call::new(there, &plain, room));
+                assert!(matches!(found_none.status, Status::Ok | Status::NoSpace { .. }));
+                let done = rig.run(Call::new(there, &plain, 240_000));
+                assert_eq!(done.status, Status::Ok, "level {level}, {kind:?}, {room}");
+                let done = rig.run(Call::new(back, &done.output, plain.len()));
+                assert!(done.status == Status::Ok && done.output == plain, "level {level}, {kind:?}, {room}");
             }
         }
     }
