@@ -147,7 +147,11 @@ fn a_broken_stream_begins_anew_after_a_restart() {
             stream = done.stream.unwrap();
         }
         // Also in the midst of a good one.
-        let half = rig.run(Call { stream: Some(stream), flush: Flush::None, ..Call::new(session, &good[..good.len() / 2], 9_000) });
+        let half = rig.run(Call {
+            stream: Some(stream),
+            flush: Flush::None,
+            ..Call::new(session, &good[..good.len() / 2], 9_000)
+        });
         let mut stream = half.stream.unwrap();
         stream.restart();
         let done = rig.run(Call { stream: Some(stream), ..Call::new(session, &good, 4_000) });

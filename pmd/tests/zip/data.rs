@@ -5,8 +5,7 @@ use warpdrive_pmd::device::Flush;
 use warpdrive_pmd::engine::zip::{BackEnd, Checksum, ZipConfig, ZipFormat, ZipOp};
 
 pub const FORMATS: [ZipFormat; 3] = [ZipFormat::Deflate, ZipFormat::Zlib, ZipFormat::Gzip];
-pub const KINDS: [Kind; 6] =
-    [Kind::Random, Kind::Text, Kind::Repetitive, Kind::Runs, Kind::Few, Kind::Mixed];
+pub const KINDS: [Kind; 6] = [Kind::Random, Kind::Text, Kind::Repetitive, Kind::Runs, Kind::Few, Kind::Mixed];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -40,8 +39,22 @@ impl Random {
 }
 
 const WORDS: [&str; 16] = [
-    "the", "packet", "of", "a", "queue", "is", "compressed", "in", "place", "and", "sent", "\r\n", "to", "whoever",
-    "waits", "0x",
+    "the",
+    "packet",
+    "of",
+    "a",
+    "queue",
+    "is",
+    "compressed",
+    "in",
+    "place",
+    "and",
+    "sent",
+    "\r\n",
+    "to",
+    "whoever",
+    "waits",
+    "0x",
 ];
 
 impl Sample {

@@ -103,16 +103,12 @@ fn a_header_that_asks_for_more_window_than_the_session_permits_is_refused() {
     let mut rig = Rig::new(Placement::Inline);
     let plain = Sample { kind: Kind::Text, len: 3_000, seed: 1 }.bytes();
     for made in 9..=15 {
-        let session = rig.session(ZipConfig {
-            window_bits: made,
-            ..ZipConfig::new(ZipOp::Compress, ZipFormat::Zlib, 6)
-        });
+        let session = rig
+            .session(ZipConfig { window_bits: made, ..ZipConfig::new(ZipOp::Compress, ZipFormat::Zlib, 6) });
         let src = rig.run(Call::new(session, &plain, 4_000)).output;
         for permitted in 9..=15 {
-            let config = ZipConfig {
-                window_bits: permitted,
-                ..ZipConfig::new(ZipOp::Decompress, ZipFormat::Zlib, 0)
-            };
+            let config =
+                ZipConfig { window_bits: permitted, ..ZipConfig::new(ZipOp::Decompress, ZipFormat::Zlib, 0) };
             let wanted = if made <= permitted { Status::Ok } else { Status::BadInput };
             assert_eq!(both(&mut rig, config, &src, &plain), [wanted; 2], "2^{made} into 2^{permitted}");
         }

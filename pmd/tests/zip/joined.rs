@@ -61,7 +61,9 @@ fn block() -> impl Strategy<Value = (Sample, ZipConfig, Vec<usize>)> {
 
 #[test]
 fn blocks_of_any_sessions_joined_are_one_stream() {
-    check(Placement::Inline, 150, proptest::collection::vec(block(), 1..6), |rig, blocks| joins(rig, &blocks));
+    check(Placement::Inline, 150, proptest::collection::vec(block(), 1..6), |rig, blocks| {
+        joins(rig, &blocks)
+    });
 }
 
 #[test]
@@ -79,10 +81,8 @@ fn every_level_opens_every_kind_of_block() {
             let blocks: Vec<_> = (0..=top)
                 .flat_map(|level| [0, 1, 2, 3, 4, 5, 6, 7, 8, 700, 70_000].map(|len| (level, len)))
                 .map(|(level, len)| {
-                    let config = ZipConfig {
-                        back_end,
-                        ..ZipConfig::new(ZipOp::Compress, ZipFormat::Deflate, level)
-                    };
+                    let config =
+                        ZipConfig { back_end, ..ZipConfig::new(ZipOp::Compress, ZipFormat::Deflate, level) };
                     (Sample { kind, len, seed: len as u64 }, config, Vec::new())
                 })
                 .collect();

@@ -127,8 +127,9 @@ fn a_session_removed_while_its_requests_wait_answers_each_of_them() {
 fn streams_side_by_side_do_not_mix() {
     for placement in PLACEMENTS {
         let mut rig = Rig::new(placement);
-        let sessions: Vec<SessionId> =
-            (0..10).map(|level| rig.session(ZipConfig::new(ZipOp::Compress, ZipFormat::Zlib, level))).collect();
+        let sessions: Vec<SessionId> = (0..10)
+            .map(|level| rig.session(ZipConfig::new(ZipOp::Compress, ZipFormat::Zlib, level)))
+            .collect();
         let plains: Vec<Vec<u8>> =
             (0..10).map(|seed| Sample { kind: Kind::Mixed, len: 4_000, seed }.bytes()).collect();
         let mut streams: Vec<_> = sessions.iter().map(|session| Some(rig.stream(*session))).collect();

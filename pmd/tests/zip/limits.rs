@@ -95,7 +95,11 @@ fn what_is_not_a_bomb_passes_the_strictest_sensible_limits() {
                 let session = session(&rig, format, limits, BackEnd::Auto);
                 assert_eq!(rig.run(Call::new(session, &src, len)).status, wanted, "{format:?}, {len} bytes");
                 let stream = Some(rig.stream(session));
-                assert_eq!(rig.run(Call { stream, ..Call::new(session, &src, len) }).status, wanted, "stream {format:?} {len}");
+                assert_eq!(
+                    rig.run(Call { stream, ..Call::new(session, &src, len) }).status,
+                    wanted,
+                    "stream {format:?} {len}"
+                );
             }
         }
     }

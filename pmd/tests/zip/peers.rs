@@ -111,7 +111,10 @@ fn zlib_reads_what_we_write() {
                 };
                 let data = [&stream[..], b"behind"].concat();
                 // With a window of no more than was asked for.
-                jobs.push(Job { dictionary: dictionary.bytes(), ..Job::new(false, format, window_bits, data) });
+                jobs.push(Job {
+                    dictionary: dictionary.bytes(),
+                    ..Job::new(false, format, window_bits, data)
+                });
                 plains.push(plain);
             }
         }

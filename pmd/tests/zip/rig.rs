@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use warpdrive_mempool::{DmaMode, Domain, Mempool, Packet, PageChoice, PageSize, PoolConfig};
-use warpdrive_pmd::device::{Completion, Device, Flush, Queue, Request, SessionId, SessionSpec, Status, Stream};
+use warpdrive_pmd::device::{
+    Completion, Device, Flush, Queue, Request, SessionId, SessionSpec, Status, Stream,
+};
 use warpdrive_pmd::engine::zip::{ZipConfig, ZipEngine, ZipSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;

@@ -51,8 +51,13 @@ fn case(longest: usize) -> impl Strategy<Value = Case> {
         [data::cuts(), data::cuts()],
         back,
     )
-        .prop_map(|(sample, setting, script, rooms, cuts, back)| {
-            Case { sample, setting, script, rooms, cuts, back }
+        .prop_map(|(sample, setting, script, rooms, cuts, back)| Case {
+            sample,
+            setting,
+            script,
+            rooms,
+            cuts,
+            back,
         })
 }
 
@@ -186,7 +191,8 @@ fn a_member_behind_the_first_follows_on_in_the_same_stream() {
         let mut rig = Rig::new(placement);
         for format in FORMATS {
             let compress = rig.session(ZipConfig::new(ZipOp::Compress, format, 6));
-            let plains: Vec<_> = KINDS.iter().map(|kind| Sample { kind: *kind, len: 3_000, seed: 9 }.bytes()).collect();
+            let plains: Vec<_> =
+                KINDS.iter().map(|kind| Sample { kind: *kind, len: 3_000, seed: 9 }.bytes()).collect();
             let mut all = Vec::new();
             for plain in &plains {
                 all.extend(rig.run(Call::new(compress, plain, 4_000)).output);
@@ -251,7 +257,14 @@ fn a_stream_that_was_to_be_finished_takes_no_more() {
 
 #[test]
 fn a_restart_in_the_midst_leaves_nothing_behind() {
-    let strategy = (0..=9_u8, 9..=15_u8, data::sample(150_000), data::sample(150_000), data::script(70_000), 0..3_000_usize);
+    let strategy = (
+        0..=9_u8,
+        9..=15_u8,
+        data::sample(150_000),
+        data::sample(150_000),
+        data::script(70_000),
+        0..3_000_usize,
+    );
     check(Placement::Inline, 200, strategy, |rig, (level, window_bits, first, second, script, room)| {
         let config = ZipConfig { window_bits, ..ZipConfig::new(ZipOp::Compress, ZipFormat::Zlib, level) };
         let session = rig.session(config);

@@ -22,7 +22,13 @@ fn decode(format: ZipFormat, stream: &[u8], len: usize) -> Vec<u8> {
 }
 
 /// Compresses, asking for the room first.
-fn compress(rig: &mut Rig, setting: &Setting, plain: &[u8], src_cuts: &[usize], dst_cuts: &[usize]) -> Vec<u8> {
+fn compress(
+    rig: &mut Rig,
+    setting: &Setting,
+    plain: &[u8],
+    src_cuts: &[usize],
+    dst_cuts: &[usize],
+) -> Vec<u8> {
     let session = rig.session(setting.config(ZipOp::Compress));
     let call = |room| Call { src_cuts, dst_cuts, ..Call::new(session, plain, room) };
     let needed = match rig.run(call(1)).status {
@@ -49,7 +55,8 @@ fn round_trip(
     let session = rig.session(setting.config(ZipOp::Decompress));
     let with_trailing = [&stream[..], trailing].concat();
     // The pieces of one side for the other.
-    let call = |room| Call { src_cuts: dst_cuts, dst_cuts: src_cuts, ..Call::new(session, &with_trailing, room) };
+    let call =
+        |room| Call { src_cuts: dst_cuts, dst_cuts: src_cuts, ..Call::new(session, &with_trailing, room) };
     let done = rig.run(call(plain.len()));
     assert_eq!((done.status, done.ended), (Status::Ok, true));
     assert_eq!(done.consumed, stream.len(), "no more than the stream");
@@ -149,8 +156,7 @@ fn a_checksum_goes_on_from_one_request_to_the_next() {
                     ZipFormat::Zlib => Checksum::Adler32,
                     ZipFormat::Gzip => Checksum::Crc32,
                 };
-                let session =
-                    |op| rig.session(ZipConfig { checksum, ..ZipConfig::new(op, format, 6) });
+                let session = |op| rig.session(ZipConfig { checksum, ..ZipConfig::new(op, format, 6) });
                 let (compress, decompress) = (session(ZipOp::Compress), session(ZipOp::Decompress));
                 let (mut there, mut back) = (None, None);
                 for half in &halves {
@@ -194,8 +200,10 @@ fn a_request_that_found_no_room_leaves_nothing_behind() {
     for level in 0..=9 {
         for kind in KINDS {
             rig.clear();
-            let config = |op| ZipConfig { back_end: BackEnd::ZlibRs, ..ZipConfig::new(op, ZipFormat::Gzip, level) };
-            let (there, back) = (rig.session(config(ZipOp::Compress)), rig.session(config(ZipOp::Decompress)));
+            let config =
+                |op| ZipConfig { back_end: BackEnd::ZlibRs, ..ZipConfig::new(op, ZipFormat::Gzip, level) };
+            let (there, back) =
+                (rig.session(config(ZipOp::Compress)), rig.session(config(ZipOp::Decompress)));
             let plain = Sample { kind, len: 200_000, seed: 77 }.bytes();
             for room in [30, 100, 5_000, 40_000, 65_300] {
                 let found_none = rig.run(Call::new(there, &plain, room));
