@@ -90,16 +90,22 @@ impl Whole {
         checksum: Option<u32>,
         report: &mut Report,
     ) -> Result<usize, Status> {
-        let checksum = checksum.unwrap_or(session.checksum().start());
         let done = match session.config.op {
-            ZipOp::Compress => self.compress(session, src, dst, flush, checksum),
-            ZipOp::Decompress => self.decompress(session, src, dst, checksum),
+            ZipOp::Compress => self.compress(session, src, dst, flush),
+            ZipOp::Decompress => self.decompress(session, src, dst),
         }?;
+        let plain = match session.config.op {
+            ZipOp::Compress => done.consumed,
+            ZipOp::Decompress => done.produced,
+        };
+        // Behind it, because the trailer is about this stream alone.
+        let checksum = checksum
+            .map_or(done.checksum, |first| session.checksum().combine(first, done.checksum, plain as u64));
         *report = Report {
             consumed: Some(done.consumed as u32),
             full: false,
             ended: flush == Flush::Finish,
-            checksum: done.checksum,
+            checksum,
         };
         Ok(done.produced)
     }
@@ -110,7 +116,6 @@ impl Whole {
         src: &[u8],
         dst: &mut [u8],
         flush: Flush,
-        checksum: u32,
     ) -> Result<Done, Status> {
         let finish = match flush {
             Flush::Finish => true,
@@ -118,7 +123,7 @@ impl Whole {
             Flush::Sync | Flush::Full if session.config.format == ZipFormat::Deflate => false,
             _ => return Err(Status::Unsupported),
         };
-        let checksum = session.checksum().update(checksum, src);
+        let checksum = session.checksum().of(src);
         let header = frame::header(session);
         let trailer = frame::trailer(session.config.format, checksum, src.len() as u64);
         let around = header.len() + trailer.len();
@@ -178,20 +183,14 @@ impl Whole {
     /// Room that suffices for any input of this length.
     fn bound(&mut self, session: &ZipSession, len: usize, around: usize) -> u32 {
         let bound = match session.whole {
-            // zlib's worst case: stored blocks of its smallest buffer.
-            BackEnd::ZlibRs => len + len / 1000 + 64,
+            // zlib's own worst case: nine bits for each byte, which is what level 1 makes of noise.
+            BackEnd::ZlibRs => len + len.div_ceil(8) + len.div_ceil(64) + 64,
             _ => self.compressors.bound(session.config.level, len) + join::MARK,
         };
         (bound.max(stored::bound(len)) + around) as u32
     }
 
-    fn decompress(
-        &mut self,
-        session: &ZipSession,
-        src: &[u8],
-        dst: &mut [u8],
-        checksum: u32,
-    ) -> Result<Done, Status> {
+    fn decompress(&mut self, session: &ZipSession, src: &[u8], dst: &mut [u8]) -> Result<Done, Status> {
         let mut reader = HeaderReader::new(session.config.format);
         let (header, opened) = reader.read(src, session.config.window_bits)?;
         let opened = opened.ok_or(Status::Truncated)?;
@@ -208,7 +207,7 @@ impl Whole {
         } else {
             self.inflate(dictionary, body, dst)?
         };
-        let checksum = session.checksum().update(checksum, &dst[..written]);
+        let checksum = session.checksum().of(&dst[..written]);
         let trailer = frame::trailer(session.config.format, checksum, written as u64);
         let found = &body[read..];
         if found.len() < trailer.len() {
