@@ -1,11 +1,10 @@
 //! Requests that stand alone.
 
-use super::back::{Deflater, Inflater, Step};
+use super::back::{self, Deflater, Inflater, Step};
 use super::frame::{self, HeaderReader};
 use super::libdeflate::{Compressors, Decompressor};
-use super::session::{BackEnd, ZipFormat, ZipOp, ZipSession};
+use super::session::{BackEnd, WINDOW_BITS, ZipFormat, ZipOp, ZipSession};
 use super::stream::ZipStream;
-use super::zlibrs::{ZlibDeflater, ZlibInflater};
 use super::{join, probe, stored};
 use crate::device::{Flush, Status};
 use crate::engine::{Job, Report};
@@ -14,14 +13,19 @@ use crate::engine::{Job, Report};
 pub(super) struct Whole {
     compressors: Compressors,
     decompressor: Decompressor,
-    /// By level and window, made when they are first used.
-    deflaters: Vec<((u8, u8), ZlibDeflater)>,
-    inflater: Option<ZlibInflater>,
+    #[cfg(feature = "isal")]
+    isal: super::isal::Whole,
+    /// Made when they are first used.
+    deflaters: Vec<(Setting, Box<dyn Deflater>)>,
+    inflaters: Vec<(BackEnd, Box<dyn Inflater>)>,
     joiner: join::Joiner,
     /// Input and output of chained requests, in one piece each.
     gathered: Vec<u8>,
     scattered: Vec<u8>,
 }
+
+/// Back end, level and window of a compressor.
+type Setting = (BackEnd, u8, u8);
 
 /// What was read, what was written, and the checksum of the uncompressed side.
 struct Done {
@@ -35,8 +39,10 @@ impl Whole {
         Self {
             compressors: Compressors::new(),
             decompressor: Decompressor::new(),
+            #[cfg(feature = "isal")]
+            isal: super::isal::Whole::new(),
             deflaters: Vec::new(),
-            inflater: None,
+            inflaters: Vec::new(),
             joiner: join::Joiner::new(),
             gathered: Vec::new(),
             scattered: Vec::new(),
@@ -138,7 +144,9 @@ impl Whole {
             return if finish { stored::store(src, dst, true) } else { stored::store_open(src, dst) };
         }
         match session.whole {
-            BackEnd::ZlibRs => self.zlib_body(session, src, dst, finish),
+            #[cfg(feature = "isal")]
+            BackEnd::Isal if is_plain(session) => self.isal.compress(level, src, dst, finish),
+            BackEnd::Isal | BackEnd::ZlibRs => self.stream_body(session, src, dst, finish),
             _ => {
                 let n = self.compressors.compress(level, src, dst)?;
                 if finish { Some(n) } else { self.joiner.open(dst, n) }
@@ -146,10 +154,17 @@ impl Whole {
         }
     }
 
-    fn zlib_body(&mut self, session: &ZipSession, src: &[u8], dst: &mut [u8], finish: bool) -> Option<usize> {
-        let of = (session.config.level, session.config.window_bits);
+    /// By a back end's streams.
+    fn stream_body(
+        &mut self,
+        session: &ZipSession,
+        src: &[u8],
+        dst: &mut [u8],
+        finish: bool,
+    ) -> Option<usize> {
+        let of = (session.whole, session.config.level, session.config.window_bits);
         let place = self.deflaters.iter().position(|(key, _)| *key == of).unwrap_or_else(|| {
-            self.deflaters.push((of, ZlibDeflater::new(of.0, of.1)));
+            self.deflaters.push((of, back::deflater(of.0, of.1, of.2)));
             self.deflaters.len() - 1
         });
         let deflater = &mut self.deflaters[place].1;
@@ -164,6 +179,9 @@ impl Whole {
         let bound = match session.whole {
             // zlib's worst case: stored blocks of its smallest buffer.
             BackEnd::ZlibRs => len + len / 1000 + 64,
+            // A code of at most 15 bits for each byte, if it is never stored.
+            BackEnd::Isal if !is_plain(session) => 2 * len + 512,
+            BackEnd::Isal => stored::bound(len),
             _ => self.compressors.bound(session.config.level, len) + join::MARK,
         };
         (bound.max(stored::bound(len)) + around) as u32
@@ -187,10 +205,11 @@ impl Whole {
             None => &[],
         };
         let body = &src[header..];
-        let (read, written) = if dictionary.is_empty() && session.whole == BackEnd::Libdeflate {
-            self.decompressor.decompress(body, dst)?
-        } else {
-            self.inflate(dictionary, body, dst)?
+        let (read, written) = match session.whole {
+            BackEnd::Libdeflate if dictionary.is_empty() => self.decompressor.decompress(body, dst)?,
+            #[cfg(feature = "isal")]
+            BackEnd::Isal if dictionary.is_empty() => self.isal.decompress(body, dst)?,
+            back_end => self.inflate(back_end, dictionary, body, dst)?,
         };
         let checksum = session.checksum().update(checksum, &dst[..written]);
         let trailer = frame::trailer(session.config.format, checksum, written as u64);
@@ -208,8 +227,18 @@ impl Whole {
         Ok(Done { consumed, produced: written, checksum })
     }
 
-    fn inflate(&mut self, dictionary: &[u8], src: &[u8], dst: &mut [u8]) -> Result<(usize, usize), Status> {
-        let inflater = self.inflater.get_or_insert_with(ZlibInflater::new);
+    fn inflate(
+        &mut self,
+        back_end: BackEnd,
+        dictionary: &[u8],
+        src: &[u8],
+        dst: &mut [u8],
+    ) -> Result<(usize, usize), Status> {
+        let place = self.inflaters.iter().position(|(key, _)| *key == back_end).unwrap_or_else(|| {
+            self.inflaters.push((back_end, back::inflater(back_end)));
+            self.inflaters.len() - 1
+        });
+        let inflater = &mut self.inflaters[place].1;
         inflater.restart()?;
         if !dictionary.is_empty() {
             inflater.dictionary(dictionary)?;
@@ -231,4 +260,9 @@ impl Whole {
             }
         }
     }
+}
+
+/// Whether it compresses without what only streams have.
+fn is_plain(session: &ZipSession) -> bool {
+    session.dictionary_id.is_none() && session.config.window_bits == *WINDOW_BITS.end()
 }
