@@ -1,6 +1,10 @@
 //! ZIP: DEFLATE (RFC 1951) raw, or wrapped as zlib (RFC 1950) or gzip (RFC 1952), whole buffers at a time, on
 //! libdeflate.
 
+// The engine does not take it for level 1 yet.
+#[cfg_attr(not(test), expect(dead_code))]
+mod quick;
+
 use libdeflater::{CompressionError, CompressionLvl, Compressor, DecompressionError, Decompressor};
 use serde::Deserialize;
 

@@ -1,0 +1,174 @@
+//! Length-limited prefix codes in the canonical order of RFC 1951, 3.2.2.
+
+/// Room for the largest alphabet: literals and lengths, with the two symbols that only the static code counts.
+pub(super) const MOST_SYMBOLS: usize = 288;
+/// Lengths below this: no code is longer than 15 bits.
+const LENGTHS: usize = 16;
+/// Deeper than any tree over 64-bit counts could be with this many symbols.
+const DEPTHS: usize = MOST_SYMBOLS;
+const SYMBOL_BITS: u32 = 9;
+/// Of half a frequency.
+const MOST_DIGIT_BITS: u32 = 9;
+
+/// Sorts and builds trees; holds the room for it.
+pub(super) struct Builder {
+    keys: [u32; MOST_SYMBOLS],
+    spare: [u32; MOST_SYMBOLS],
+    weights: [u32; MOST_SYMBOLS],
+    parents: [u16; MOST_SYMBOLS],
+    depths: [u16; MOST_SYMBOLS],
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: [0; MOST_SYMBOLS],
+            spare: [0; MOST_SYMBOLS],
+            weights: [0; MOST_SYMBOLS],
+            parents: [0; MOST_SYMBOLS],
+            depths: [0; MOST_SYMBOLS],
+        }
+    }
+
+    /// Sets `lengths` to the lengths of an optimal prefix code, or a nearly optimal one where `limit` bits bind.
+    /// Symbols of frequency zero get no code. At least two symbols must have a frequency above zero; frequencies
+    /// are below 2^18.
+    pub(super) fn lengths(&mut self, freqs: &[u32], limit: usize, lengths: &mut [u8]) {
+        let used = self.sort(freqs);
+        let mut leaves = self.leaves_by_depth(used);
+        let deepest = leaves.len() - 1 - leaves.iter().rev().take_while(|&&n| n == 0).count();
+        if deepest > limit {
+            shorten(&mut leaves, deepest, limit);
+        }
+        lengths.fill(0);
+        let mut rest = &self.keys[..used];
+        for length in (1..=limit.min(deepest)).rev() {
+            let (these, others) = rest.split_at(usize::from(leaves[length]));
+            for key in these {
+                lengths[(key & ((1 << SYMBOL_BITS) - 1)) as usize] = length as u8;
+            }
+            rest = others;
+        }
+    }
+
+    /// The used symbols into `keys`, rarest first: two passes of counting sort over half of the frequency's bits.
+    fn sort(&mut self, freqs: &[u32]) -> usize {
+        let (mut used, mut all) = (0, 0);
+        for (symbol, &freq) in freqs.iter().enumerate() {
+            self.spare[used] = freq << SYMBOL_BITS | symbol as u32;
+            used += usize::from(freq != 0);
+            all |= freq;
+        }
+        let digit_bits = (32 - all.leading_zeros()).div_ceil(2);
+        let mask = (1 << digit_bits) - 1;
+        let mut starts = [[0u16; 1 << MOST_DIGIT_BITS]; 2];
+        let (low, high) = (SYMBOL_BITS, SYMBOL_BITS + digit_bits);
+        for &key in &self.spare[..used] {
+            starts[0][(key >> low & mask) as usize] += 1;
+            starts[1][(key >> high & mask) as usize] += 1;
+        }
+        for starts in &mut starts {
+            let mut next = 0;
+            for start in &mut starts[..=mask as usize] {
+                next += std::mem::replace(start, next);
+            }
+        }
+        scatter(&self.spare[..used], &mut self.keys, &mut starts[0], low, mask);
+        let (keys, spare) = (&mut self.keys, &mut self.spare);
+        scatter(&keys[..used], spare, &mut starts[1], high, mask);
+        keys[..used].copy_from_slice(&spare[..used]);
+        used
+    }
+
+    /// How many leaves an optimal tree has at each depth. The two lightest of the sorted leaves and of the inner
+    /// nodes, which come into being in order of weight, are joined until one is left.
+    fn leaves_by_depth(&mut self, used: usize) -> [u16; DEPTHS] {
+        let inner = used - 1;
+        let (mut leaf, mut node) = (0, 0);
+        for new in 0..inner {
+            let mut weight = 0;
+            for _ in 0..2 {
+                let of_leaf = if leaf < used { self.keys[leaf] >> SYMBOL_BITS } else { u32::MAX };
+                let of_node = if node < new { self.weights[node] } else { u32::MAX };
+                let is_leaf = of_leaf <= of_node;
+                weight += of_leaf.min(of_node);
+                // Overwritten until the node is really taken.
+                self.parents[node] = new as u16;
+                leaf += usize::from(is_leaf);
+                node += usize::from(!is_leaf);
+            }
+            self.weights[new] = weight;
+        }
+        let mut nodes = [0u16; DEPTHS];
+        self.depths[inner - 1] = 0;
+        nodes[0] = 1;
+        for node in (0..inner - 1).rev() {
+            let depth = self.depths[usize::from(self.parents[node])] + 1;
+            self.depths[node] = depth;
+            nodes[usize::from(depth)] += 1;
+        }
+        let mut leaves = [0; DEPTHS];
+        for depth in 1..DEPTHS {
+            leaves[depth] = 2 * nodes[depth - 1] - nodes[depth];
+        }
+        leaves
+    }
+}
+
+fn scatter(from: &[u32], to: &mut [u32], starts: &mut [u16], shift: u32, mask: u32) {
+    for &key in from {
+        let place = &mut starts[(key >> shift & mask) as usize];
+        to[usize::from(*place)] = key;
+        *place += 1;
+    }
+}
+
+/// Brings leaves below `limit` up to it, and makes room by moving others down until the code is complete again.
+fn shorten(leaves: &mut [u16; DEPTHS], deepest: usize, limit: usize) {
+    for depth in limit + 1..=deepest {
+        leaves[limit] += std::mem::take(&mut leaves[depth]);
+    }
+    let space: u32 = (1..=limit).map(|depth| u32::from(leaves[depth]) << (limit - depth)).sum();
+    for _ in 1 << limit..space {
+        // There is such a leaf: with all of them at `limit` there would be room for 2^limit.
+        let above = (1..limit).rev().find(|&depth| leaves[depth] > 0).unwrap_or(1);
+        leaves[above] -= 1;
+        leaves[above + 1] += 2;
+        leaves[limit] -= 1;
+    }
+}
+
+/// Some decoders reject a code of fewer than two symbols: makes the first ones used where that is so.
+pub(super) fn at_least_two(freqs: &mut [u32]) {
+    for symbol in 0..2 {
+        if freqs.iter().filter(|&&n| n > 0).count() < 2 {
+            freqs[symbol] = freqs[symbol].max(1);
+        }
+    }
+}
+
+/// The canonical codes of `lengths`, bits reversed, as they go into the stream first bit lowest.
+pub(super) fn codes(lengths: &[u8], codes: &mut [u16]) {
+    let mut next = first_codes(lengths);
+    for (code, &length) in codes.iter_mut().zip(lengths) {
+        let length = usize::from(length) & (LENGTHS - 1);
+        // Zero shifts out whole where there is no code.
+        *code = (u32::from(next[length].reverse_bits()) >> (LENGTHS - length)) as u16;
+        next[length] += 1;
+    }
+}
+
+fn first_codes(lengths: &[u8]) -> [u16; LENGTHS] {
+    let mut counts = [0u16; LENGTHS];
+    for &length in lengths {
+        counts[usize::from(length) & (LENGTHS - 1)] += 1;
+    }
+    counts[0] = 0;
+    let mut next = [0; LENGTHS];
+    let mut code = 0u16;
+    for length in 1..LENGTHS {
+        code = (code + counts[length - 1]) << 1;
+        next[length] = code;
+    }
+    next
+}

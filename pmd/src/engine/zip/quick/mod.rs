@@ -1,0 +1,160 @@
+//! A DEFLATE encoder for speed: the level below all others.
+//!
+//! Three passes over a block, each a loop nearly free of branches: find a match at every position ([`matches`]), choose
+//! among them ([`parse`]), write the codes ([`block`]).
+
+mod bits;
+mod block;
+mod header;
+mod huffman;
+mod load;
+mod matches;
+mod parse;
+mod primed;
+mod symbols;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use bits::Carry;
+pub use primed::Primed;
+
+use bits::BitWriter;
+use block::{BlockWriter, STORED, stored_cost, write_stored};
+use matches::Finder;
+use parse::{Scope, parse};
+use symbols::WIDEST;
+use tokens::{MOST_TOKENS, Tokens};
+
+/// How an encoded piece ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At any bit; more follows.
+    Open,
+    /// With an empty stored block, at a byte: all of the piece can be decoded.
+    Sync,
+    /// The stream ends, at a byte.
+    Final,
+}
+
+/// What an encoder may refer to, besides the piece itself.
+#[derive(Clone, Copy)]
+pub enum Past<'a> {
+    /// The bytes before `start`, entered now.
+    Fresh,
+    /// The bytes before `start`, which are the end of those that earlier calls were given, and entered then.
+    Kept,
+    /// A dictionary; the bytes before `start` must be none.
+    Primed(&'a Primed),
+}
+
+/// The encoder: all the room it needs.
+pub struct Quick {
+    finder: Finder,
+    tokens: Tokens,
+    block: BlockWriter,
+    /// The position in the stream behind the last piece, modulo 65,536.
+    seen: u16,
+}
+
+impl Default for Quick {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Quick {
+    /// Allocates; nothing does afterwards.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { finder: Finder::new(), tokens: Tokens::new(), block: BlockWriter::new(), seen: 0 }
+    }
+
+    /// Encodes `data[start..]` into `out`, behind the bits of `carry`, which becomes the bits left over. Distances
+    /// reach at most `window` bytes back (a power of two to 32,768, or the next one below is taken), and not before
+    /// `data` or the dictionary.
+    ///
+    /// The number of bytes written; `None` where `out` is too small, which with [`Quick::bound`] it never is. After `None`
+    /// the stream can go on only with [`Past::Fresh`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn encode(
+        &mut self,
+        past: Past<'_>,
+        data: &[u8],
+        start: usize,
+        window: usize,
+        end: End,
+        carry: &mut Carry,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let window = 1 << window.clamp(1, WIDEST).ilog2();
+        let primed = self.prepare(past, data, start, window, end != End::Final);
+        let mut writer = BitWriter::new(out, *carry);
+        let mut at = start;
+        while at < data.len() {
+            let stop = if data.len() - at > MOST_TOKENS { at + STORED } else { data.len() };
+            let scope = Scope { data, stop, window, primed };
+            self.tokens.clear();
+            parse(&scope, at, &mut self.finder, &mut self.tokens);
+            let last = end == End::Final && stop == data.len();
+            self.block.write(&self.tokens, &data[at..stop], last, &mut writer)?;
+            at = stop;
+        }
+        finish(end, start == data.len(), &mut writer)?;
+        self.seen = self.finder.position(data.len());
+        let (len, left) = writer.finish();
+        *carry = left;
+        Some(len)
+    }
+
+    fn prepare<'a>(
+        &mut self,
+        past: Past<'a>,
+        data: &[u8],
+        start: usize,
+        window: usize,
+        followed: bool,
+    ) -> Option<&'a Primed> {
+        if let Past::Kept = past {
+            self.finder.rebase(self.seen, start);
+            return None;
+        }
+        self.finder.clear(data.len(), followed);
+        self.finder.insert(data, start.saturating_sub(window), start);
+        match past {
+            Past::Primed(primed) => Some(primed),
+            _ => None,
+        }
+    }
+
+    /// Room that always suffices for `len` bytes.
+    #[must_use]
+    pub const fn bound(len: usize) -> usize {
+        // Stored blocks at worst, and the last of ours may take two; the bits carried, the empty block of `Sync`.
+        len + (len / STORED + 1) * 5 + 6
+    }
+}
+
+/// Ends a piece; `nothing` where it had no block.
+fn finish(end: End, nothing: bool, writer: &mut BitWriter<'_>) -> Option<()> {
+    match end {
+        End::Open => {}
+        End::Sync => {
+            if writer.room() < stored_cost(0, writer.waiting()) {
+                return None;
+            }
+            write_stored(&[], false, writer);
+        }
+        End::Final => {
+            if nothing {
+                if writer.room() < 10 {
+                    return None;
+                }
+                // A static block of nothing but its end.
+                writer.put(0b011, 10);
+            }
+            writer.align();
+        }
+    }
+    Some(())
+}
