@@ -45,22 +45,29 @@ impl<'a> BitWriter<'a> {
         self.flush();
     }
 
+    /// Appends pieces like `put`; of their counts the lowest six bits count.
+    #[inline(always)]
+    pub(super) fn put_all(&mut self, pieces: impl Iterator<Item = (u64, u32)>) {
+        // The compiler keeps a copy in registers, but not what `self` points at.
+        let mut copy = BitWriter { out: &mut *self.out, at: self.at, bits: self.bits, count: self.count };
+        for (bits, count) in pieces {
+            copy.bits |= bits << (copy.count & 63);
+            copy.count = copy.count.wrapping_add(count) & 63;
+            copy.flush();
+        }
+        (self.at, self.bits, self.count) = (copy.at, copy.bits, copy.count);
+    }
+
     /// Full bytes go out; a whole word is stored, as its upper bytes are overwritten by the next one.
     #[inline(always)]
     fn flush(&mut self) {
         match self.out.get_mut(self.at..).and_then(|out| out.first_chunk_mut::<8>()) {
             Some(word) => *word = self.bits.to_le_bytes(),
-            None => self.store_last(),
+            None => store_last(self.out, self.at, self.bits, self.count),
         }
         self.at += (self.count >> 3) as usize;
         self.bits >>= self.count & !7;
         self.count &= 7;
-    }
-
-    #[cold]
-    fn store_last(&mut self) {
-        let full = (self.count >> 3) as usize;
-        self.out[self.at..self.at + full].copy_from_slice(&self.bits.to_le_bytes()[..full]);
     }
 
     /// Fills the last byte with zeros.
@@ -79,4 +86,11 @@ impl<'a> BitWriter<'a> {
     pub(super) fn finish(self) -> (usize, Carry) {
         (self.at, Carry { bits: self.bits as u8, count: self.count as u8 })
     }
+}
+
+/// Near the end of the room only the full bytes.
+#[cold]
+fn store_last(out: &mut [u8], at: usize, bits: u64, count: u32) {
+    let full = (count >> 3) as usize;
+    out[at..at + full].copy_from_slice(&bits.to_le_bytes()[..full]);
 }

@@ -1,26 +1,17 @@
 //! One block of DEFLATE: which kind is smallest, and its bits.
 
 use super::bits::BitWriter;
+use super::codes::Codes;
 use super::header::Header;
 use super::huffman::{self, Builder, MOST_SYMBOLS, at_least_two};
 use super::symbols::{
-    DIST, END_OF_BLOCK, LENGTH_BASE, LENGTH_EXTRA, LENGTH_SYMBOL, LITLEN, LONGEST_CODE, SHORTEST,
-    STATIC_DIST, STATIC_LITLEN, dist_extra,
+    DIST, END_OF_BLOCK, LENGTH_EXTRA, LENGTH_SYMBOL, LITLEN, LONGEST_CODE, STATIC_DIST, STATIC_LITLEN,
+    dist_extra,
 };
-use super::tokens::{FIRST_LENGTH, NO_DISTANCE, Tokens};
+use super::tokens::{FIRST_LENGTH, Tokens};
 
 /// The longest stored block.
 pub(super) const STORED: usize = 65535;
-
-/// What goes into the stream for a symbol: `bits`, then for a distance `mask` bits of the token.
-#[derive(Clone, Copy, Default)]
-struct DistCode {
-    code: u16,
-    mask: u16,
-    length: u8,
-    /// With the extra bits.
-    total: u8,
-}
 
 /// Writes blocks; holds the codes of the last one.
 pub(super) struct BlockWriter {
@@ -28,10 +19,8 @@ pub(super) struct BlockWriter {
     /// The combined lengths of both alphabets as a header states them.
     lengths: [u8; LITLEN + DIST],
     header: Header,
-    /// By index of a token: the code with its extra bits, and above bit 24 how many there are.
-    litlen: [u32; 512],
-    dist: [DistCode; 32],
-    end: (u16, u8),
+    dynamic: Codes,
+    fixed: Codes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,9 +36,8 @@ impl BlockWriter {
             builder: Builder::new(),
             lengths: [0; LITLEN + DIST],
             header: Header::new(),
-            litlen: [0; 512],
-            dist: [DistCode::default(); 32],
-            end: (0, 0),
+            dynamic: Codes::new(),
+            fixed: fixed_codes(),
         }
     }
 
@@ -80,27 +68,33 @@ impl BlockWriter {
             Kind::Stored => write_stored(plain, last, out),
             Kind::Static => {
                 out.put(u64::from(last) | 1 << 1, 3);
-                self.static_codes();
-                self.write_tokens(tokens.all(), out);
+                self.fixed.write(tokens.all(), out);
             }
             Kind::Dynamic => {
                 out.put(u64::from(last) | 2 << 1, 3);
                 self.header.write(out);
-                self.dynamic_codes();
-                self.write_tokens(tokens.all(), out);
+                self.dynamic.write(tokens.all(), out);
             }
         }
         Some(())
     }
 
     /// The lengths of a dynamic block's codes; how many bits its header and codes take.
+    #[inline(never)]
     fn plan(&mut self, freqs: &[u32; LITLEN], dist: &[u32; 32]) -> usize {
         let mut lengths = [0; LITLEN];
         self.builder.lengths(freqs, LONGEST_CODE, &mut lengths);
+        let mut codes = [0; LITLEN];
+        self.builder.codes(&lengths, &mut codes);
+        self.dynamic.set_litlen(&codes, &lengths);
+        self.dynamic.set_end(codes[END_OF_BLOCK], lengths[END_OF_BLOCK]);
         let mut dist_lengths = [0; DIST];
         let mut dists: [u32; DIST] = std::array::from_fn(|i| dist[i]);
         at_least_two(&mut dists);
         self.builder.lengths(&dists, LONGEST_CODE, &mut dist_lengths);
+        let mut codes = [0; DIST];
+        self.builder.codes(&dist_lengths, &mut codes);
+        self.dynamic.set_dist(&codes, &dist_lengths);
         let litlen = trimmed(&lengths, END_OF_BLOCK + 1);
         let dists = trimmed(&dist_lengths, 1);
         self.lengths[..litlen].copy_from_slice(&lengths[..litlen]);
@@ -108,64 +102,25 @@ impl BlockWriter {
         self.header.plan(&self.lengths[..litlen + dists], litlen, &mut self.builder);
         self.header.bits() + cost(freqs, &lengths) + cost(&dist[..DIST], &dist_lengths)
     }
+}
 
-    fn dynamic_codes(&mut self) {
-        let mut lengths = [0; MOST_SYMBOLS];
-        let (litlen, dist) = self.header.counts();
-        lengths[..litlen].copy_from_slice(&self.lengths[..litlen]);
-        let mut dist_lengths = [0; 32];
-        dist_lengths[..dist].copy_from_slice(&self.lengths[litlen..litlen + dist]);
-        self.set_codes(&lengths, &dist_lengths);
-    }
-
-    fn static_codes(&mut self) {
-        let mut lengths = [8; MOST_SYMBOLS];
-        lengths[..LITLEN].copy_from_slice(&STATIC_LITLEN);
-        self.set_codes(&lengths, &[STATIC_DIST; 32]);
-    }
-
-    fn set_codes(&mut self, lengths: &[u8; MOST_SYMBOLS], dist_lengths: &[u8; 32]) {
-        let mut codes = [0; MOST_SYMBOLS];
-        huffman::codes(lengths, &mut codes);
-        for symbol in 0..256 {
-            self.litlen[symbol] = u32::from(codes[symbol]) | u32::from(lengths[symbol]) << 24;
-        }
-        for length in 0..256 {
-            let symbol = usize::from(LENGTH_SYMBOL[length]);
-            let (code, bits) = (codes[257 + symbol], lengths[257 + symbol]);
-            let extra = (length + SHORTEST) as u32 - u32::from(LENGTH_BASE[symbol]);
-            self.litlen[FIRST_LENGTH + length] =
-                u32::from(code) | extra << bits | u32::from(bits + LENGTH_EXTRA[symbol]) << 24;
-        }
-        self.end = (codes[END_OF_BLOCK], lengths[END_OF_BLOCK]);
-        let mut codes = [0; 32];
-        huffman::codes(dist_lengths, &mut codes);
-        for symbol in 0..DIST {
-            let (extra, length) = (dist_extra(symbol), dist_lengths[symbol]);
-            self.dist[symbol] = DistCode {
-                code: codes[symbol],
-                mask: ((1 << extra) - 1) as u16,
-                length,
-                total: length + extra as u8,
-            };
-        }
-        self.dist[NO_DISTANCE] = DistCode::default();
-    }
-
-    fn write_tokens(&self, tokens: &[u32], out: &mut BitWriter<'_>) {
-        for &token in tokens {
-            let litlen = self.litlen[Tokens::litlen(token)];
-            let dist = self.dist[Tokens::dist(token)];
-            let behind =
-                u64::from(dist.code) | u64::from(Tokens::offset(token) as u16 & dist.mask) << dist.length;
-            let count = litlen >> 24;
-            out.put(u64::from(litlen & 0xff_ffff) | behind << count, count + u32::from(dist.total));
-        }
-        out.put(u64::from(self.end.0), u32::from(self.end.1));
-    }
+/// The codes of static blocks.
+fn fixed_codes() -> Codes {
+    let mut lengths = [8; MOST_SYMBOLS];
+    lengths[..LITLEN].copy_from_slice(&STATIC_LITLEN);
+    let mut codes = [0; MOST_SYMBOLS];
+    huffman::all_codes(&lengths, &mut codes);
+    let mut fixed = Codes::new();
+    fixed.set_litlen(&codes, &lengths);
+    fixed.set_end(codes[END_OF_BLOCK], lengths[END_OF_BLOCK]);
+    let mut codes = [0; DIST];
+    huffman::all_codes(&[STATIC_DIST; DIST], &mut codes);
+    fixed.set_dist(&codes, &[STATIC_DIST; DIST]);
+    fixed
 }
 
 /// Sums up the lengths by symbol; adds the end of the block; returns how many extra bits the tokens have.
+#[inline(never)]
 fn fold(tokens: &Tokens, freqs: &mut [u32; LITLEN]) -> usize {
     freqs[..END_OF_BLOCK].copy_from_slice(&tokens.litlen[..END_OF_BLOCK]);
     freqs[END_OF_BLOCK] = 1;
@@ -177,10 +132,12 @@ fn fold(tokens: &Tokens, freqs: &mut [u32; LITLEN]) -> usize {
     lengths.sum::<usize>() + dists.sum::<usize>()
 }
 
+#[inline(never)]
 fn cost(freqs: &[u32], lengths: &[u8]) -> usize {
     freqs.iter().zip(lengths).map(|(&n, &bits)| n * u32::from(bits)).sum::<u32>() as usize
 }
 
+#[inline(never)]
 fn static_cost(freqs: &[u32; LITLEN], tokens: &Tokens) -> usize {
     let dists: u32 = tokens.dist[..DIST].iter().sum();
     cost(freqs, &STATIC_LITLEN) + dists as usize * usize::from(STATIC_DIST)
@@ -195,6 +152,11 @@ fn trimmed(lengths: &[u8], least: usize) -> usize {
 pub(super) fn stored_cost(len: usize, waiting: u32) -> usize {
     let first = (waiting as usize + 3).next_multiple_of(8) - waiting as usize + 32;
     first + (len.div_ceil(STORED).max(1) - 1) * 40 + len * 8
+}
+
+/// Writes `plain` as it is. `None` if it does not fit.
+pub(super) fn write_plain(plain: &[u8], last: bool, out: &mut BitWriter<'_>) -> Option<()> {
+    (stored_cost(plain.len(), out.waiting()) <= out.room()).then(|| write_stored(plain, last, out))
 }
 
 /// At least one block, also of nothing.

@@ -1,7 +1,7 @@
 //! The head of a dynamic block: the lengths of its codes, run-length and prefix coded (RFC 1951, 3.2.7).
 
 use super::bits::BitWriter;
-use super::huffman::{self, Builder, at_least_two};
+use super::huffman::{Builder, at_least_two};
 use super::symbols::{DIST, LITLEN, LONGEST_PRECODE, PRECODE, PRECODE_ORDER};
 
 /// Repeats the length before 3 to 6 times; zero 3 to 10, and 11 to 138 times.
@@ -20,6 +20,7 @@ pub(super) struct Header {
     items: [u16; LITLEN + DIST],
     used: usize,
     lengths: [u8; PRECODE],
+    codes: [u16; PRECODE],
     bits: usize,
 }
 
@@ -32,6 +33,7 @@ impl Header {
             items: [0; LITLEN + DIST],
             used: 0,
             lengths: [0; PRECODE],
+            codes: [0; PRECODE],
             bits: 0,
         }
     }
@@ -47,6 +49,7 @@ impl Header {
     }
 
     /// For `lengths`, of which the first `litlen` are those of literals and lengths.
+    #[inline(never)]
     pub(super) fn plan(&mut self, lengths: &[u8], litlen: usize, builder: &mut Builder) {
         (self.litlen, self.dist) = (litlen, lengths.len() - litlen);
         let mut freqs = [0; PRECODE];
@@ -54,12 +57,14 @@ impl Header {
         let mut enough = freqs;
         at_least_two(&mut enough);
         builder.lengths(&enough, LONGEST_PRECODE, &mut self.lengths);
+        builder.codes(&self.lengths, &mut self.codes);
         let last = PRECODE_ORDER.iter().rposition(|&symbol| self.lengths[usize::from(symbol)] != 0);
         self.stated = last.map_or(4, |last| (last + 1).max(4));
         let each = |i: usize| freqs[i] as usize * usize::from(self.lengths[i] + EXTRA[i]);
         self.bits = 14 + 3 * self.stated + (0..PRECODE).map(each).sum::<usize>();
     }
 
+    #[inline(never)]
     fn run_lengths(&mut self, lengths: &[u8], freqs: &mut [u32; PRECODE]) {
         self.used = 0;
         let mut rest = lengths;
@@ -99,6 +104,7 @@ impl Header {
         freqs[usize::from(symbol)] += 1;
     }
 
+    #[inline(never)]
     pub(super) fn write(&self, out: &mut BitWriter<'_>) {
         out.put((self.litlen - 257) as u64, 5);
         out.put((self.dist - 1) as u64, 5);
@@ -106,11 +112,9 @@ impl Header {
         for &symbol in &PRECODE_ORDER[..self.stated] {
             out.put(u64::from(self.lengths[usize::from(symbol)]), 3);
         }
-        let mut codes = [0; PRECODE];
-        huffman::codes(&self.lengths, &mut codes);
         for &item in &self.items[..self.used] {
             let symbol = usize::from(item & 31);
-            let (code, length) = (codes[symbol], self.lengths[symbol]);
+            let (code, length) = (self.codes[symbol], self.lengths[symbol]);
             out.put(u64::from(code) | u64::from(item >> 5) << length, u32::from(length + EXTRA[symbol]));
         }
     }

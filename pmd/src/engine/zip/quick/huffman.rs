@@ -4,15 +4,21 @@
 pub(super) const MOST_SYMBOLS: usize = 288;
 /// Lengths below this: no code is longer than 15 bits.
 const LENGTHS: usize = 16;
-/// Deeper than any tree over 64-bit counts could be with this many symbols.
-const DEPTHS: usize = MOST_SYMBOLS;
+/// More than the depth of any tree here: a leaf at depth n takes frequencies that sum up to at least the Fibonacci
+/// number n + 2, and at 30 that is above all of a block's tokens.
+const DEPTHS: usize = 32;
 const SYMBOL_BITS: u32 = 9;
 /// Of half a frequency.
 const MOST_DIGIT_BITS: u32 = 9;
 
 /// Sorts and builds trees; holds the room for it.
 pub(super) struct Builder {
-    keys: [u32; MOST_SYMBOLS],
+    /// The symbols in use, in order.
+    symbols: [u16; MOST_SYMBOLS],
+    used: usize,
+    /// How many of these have a code of each length.
+    counts: [u16; LENGTHS],
+    keys: [u32; MOST_SYMBOLS + 1],
     spare: [u32; MOST_SYMBOLS],
     weights: [u32; MOST_SYMBOLS],
     parents: [u16; MOST_SYMBOLS],
@@ -22,7 +28,10 @@ pub(super) struct Builder {
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
-            keys: [0; MOST_SYMBOLS],
+            symbols: [0; MOST_SYMBOLS],
+            used: 0,
+            counts: [0; LENGTHS],
+            keys: [0; MOST_SYMBOLS + 1],
             spare: [0; MOST_SYMBOLS],
             weights: [0; MOST_SYMBOLS],
             parents: [0; MOST_SYMBOLS],
@@ -35,11 +44,13 @@ impl Builder {
     /// are below 2^18.
     pub(super) fn lengths(&mut self, freqs: &[u32], limit: usize, lengths: &mut [u8]) {
         let used = self.sort(freqs);
+        self.used = used;
         let mut leaves = self.leaves_by_depth(used);
         let deepest = leaves.len() - 1 - leaves.iter().rev().take_while(|&&n| n == 0).count();
         if deepest > limit {
             shorten(&mut leaves, deepest, limit);
         }
+        self.counts.copy_from_slice(&leaves[..LENGTHS]);
         lengths.fill(0);
         let mut rest = &self.keys[..used];
         for length in (1..=limit.min(deepest)).rev() {
@@ -56,6 +67,7 @@ impl Builder {
         let (mut used, mut all) = (0, 0);
         for (symbol, &freq) in freqs.iter().enumerate() {
             self.spare[used] = freq << SYMBOL_BITS | symbol as u32;
+            self.symbols[used] = symbol as u16;
             used += usize::from(freq != 0);
             all |= freq;
         }
@@ -85,11 +97,13 @@ impl Builder {
     fn leaves_by_depth(&mut self, used: usize) -> [u16; DEPTHS] {
         let inner = used - 1;
         let (mut leaf, mut node) = (0, 0);
+        // The lists end with what is never the lighter one.
+        self.keys[used] = u32::MAX;
         for new in 0..inner {
             let mut weight = 0;
+            self.weights[new] = u32::MAX;
             for _ in 0..2 {
-                let of_leaf = if leaf < used { self.keys[leaf] >> SYMBOL_BITS } else { u32::MAX };
-                let of_node = if node < new { self.weights[node] } else { u32::MAX };
+                let (of_leaf, of_node) = (self.keys[leaf] >> SYMBOL_BITS, self.weights[node]);
                 let is_leaf = of_leaf <= of_node;
                 weight += of_leaf.min(of_node);
                 // Overwritten until the node is really taken.
@@ -112,6 +126,17 @@ impl Builder {
             leaves[depth] = 2 * nodes[depth - 1] - nodes[depth];
         }
         leaves
+    }
+
+    /// The canonical codes of the symbols that the last call of `lengths` gave `lengths`, bits reversed, as they go into
+    /// the stream first bit lowest.
+    pub(super) fn codes(&self, lengths: &[u8], codes: &mut [u16]) {
+        let mut next = first_codes(&self.counts);
+        for &symbol in &self.symbols[..self.used] {
+            let length = usize::from(lengths[usize::from(symbol)]) & (LENGTHS - 1);
+            codes[usize::from(symbol)] = next[length].reverse_bits() >> (LENGTHS - length);
+            next[length] += 1;
+        }
     }
 }
 
@@ -147,28 +172,24 @@ pub(super) fn at_least_two(freqs: &mut [u32]) {
     }
 }
 
-/// The canonical codes of `lengths`, bits reversed, as they go into the stream first bit lowest.
-pub(super) fn codes(lengths: &[u8], codes: &mut [u16]) {
-    let mut next = first_codes(lengths);
+/// The codes of all symbols, each of which has a length.
+pub(super) fn all_codes(lengths: &[u8], codes: &mut [u16]) {
+    let mut counts = [0; LENGTHS];
+    for &length in lengths {
+        counts[usize::from(length)] += 1;
+    }
+    let mut next = first_codes(&counts);
     for (code, &length) in codes.iter_mut().zip(lengths) {
-        let length = usize::from(length) & (LENGTHS - 1);
-        // Zero shifts out whole where there is no code.
-        *code = (u32::from(next[length].reverse_bits()) >> (LENGTHS - length)) as u16;
-        next[length] += 1;
+        *code = next[usize::from(length)].reverse_bits() >> (LENGTHS - usize::from(length));
+        next[usize::from(length)] += 1;
     }
 }
 
-fn first_codes(lengths: &[u8]) -> [u16; LENGTHS] {
-    let mut counts = [0u16; LENGTHS];
-    for &length in lengths {
-        counts[usize::from(length) & (LENGTHS - 1)] += 1;
-    }
-    counts[0] = 0;
+/// The first code of each length, given how many codes each has.
+fn first_codes(counts: &[u16; LENGTHS]) -> [u16; LENGTHS] {
     let mut next = [0; LENGTHS];
-    let mut code = 0u16;
-    for length in 1..LENGTHS {
-        code = (code + counts[length - 1]) << 1;
-        next[length] = code;
+    for length in 2..LENGTHS {
+        next[length] = (next[length - 1] + counts[length - 1]) << 1;
     }
     next
 }

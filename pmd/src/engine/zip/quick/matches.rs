@@ -79,21 +79,40 @@ impl Finder {
         self.base.wrapping_add(at as u16)
     }
 
-    /// Enters `from..to`, as far as there are eight bytes.
-    pub(super) fn insert(&mut self, data: &[u8], from: usize, to: usize) {
+    /// Enters one position in `step` of `from..to`, as far as there are eight bytes.
+    pub(super) fn insert(&mut self, data: &[u8], from: usize, to: usize, step: usize) {
         match self.size {
-            Size::Small => self.insert_sized::<10, 10>(data, from, to),
-            Size::Medium => self.insert_sized::<12, 12>(data, from, to),
-            Size::Large => self.insert_sized::<LONG_BITS, SHORT_BITS>(data, from, to),
+            Size::Small => self.insert_sized::<10, 10>(data, from, to, step),
+            Size::Medium => self.insert_sized::<13, 13>(data, from, to, step),
+            Size::Large => self.insert_sized::<LONG_BITS, SHORT_BITS>(data, from, to, step),
         }
     }
 
-    fn insert_sized<const LONG: u32, const SHORT: u32>(&mut self, data: &[u8], from: usize, to: usize) {
-        for (at, bytes) in (from..to).zip(data[from..].windows(READ)) {
+    fn insert_sized<const LONG: u32, const SHORT: u32>(
+        &mut self,
+        data: &[u8],
+        from: usize,
+        to: usize,
+        step: usize,
+    ) {
+        for (at, bytes) in (from..to).zip(data[from..].windows(READ)).step_by(step) {
             let bytes = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
             let (long, short) = hashes::<LONG, SHORT>(bytes);
             (self.long[long], self.short[short]) = (self.position(at), self.position(at));
         }
+    }
+
+    /// Whether the eight bytes at `at` came before.
+    pub(super) fn knows(&self, data: &[u8], at: usize) -> bool {
+        let Some(here) = data[at..].first_chunk::<READ>() else { return false };
+        let bytes = u64::from_le_bytes(*here);
+        let (long, _) = match self.size {
+            Size::Small => hashes::<10, 10>(bytes),
+            Size::Medium => hashes::<13, 13>(bytes),
+            Size::Large => hashes::<LONG_BITS, SHORT_BITS>(bytes),
+        };
+        let back = usize::from(self.position(at).wrapping_sub(self.long[long]));
+        back != 0 && back <= at && data[at - back..].starts_with(here)
     }
 }
 
@@ -101,7 +120,7 @@ impl Size {
     fn bits(self) -> (u32, u32) {
         match self {
             Self::Small => (10, 10),
-            Self::Medium => (12, 12),
+            Self::Medium => (13, 13),
             Self::Large => (LONG_BITS, SHORT_BITS),
         }
     }

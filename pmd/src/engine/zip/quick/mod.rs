@@ -5,6 +5,8 @@
 
 mod bits;
 mod block;
+mod codes;
+mod dull;
 mod header;
 mod huffman;
 mod load;
@@ -15,12 +17,14 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod walk;
 
 pub use bits::Carry;
 pub use primed::Primed;
 
 use bits::BitWriter;
 use block::{BlockWriter, STORED, stored_cost, write_stored};
+use dull::{CELL, dull, lively};
 use matches::Finder;
 use parse::{Scope, parse};
 use symbols::WIDEST;
@@ -92,12 +96,18 @@ impl Quick {
         let mut writer = BitWriter::new(out, *carry);
         let mut at = start;
         while at < data.len() {
-            let stop = if data.len() - at > MOST_TOKENS { at + STORED } else { data.len() };
-            let scope = Scope { data, stop, window, primed };
-            self.tokens.clear();
-            parse(&scope, at, &mut self.finder, &mut self.tokens);
+            let most = if data.len() - at > MOST_TOKENS { at + STORED } else { data.len() };
+            let dull = if primed.is_none() { dull(data, at, most, &mut self.finder) } else { 0 };
+            let stop = if dull > 0 { at + dull } else { at + lively(data, at, most) };
             let last = end == End::Final && stop == data.len();
-            self.block.write(&self.tokens, &data[at..stop], last, &mut writer)?;
+            if dull > 0 {
+                block::write_plain(&data[at..stop], last, &mut writer)?;
+            } else {
+                let scope = Scope { data, stop, window, primed };
+                self.tokens.clear();
+                parse(&scope, at, &mut self.finder, &mut self.tokens);
+                self.block.write(&self.tokens, &data[at..stop], last, &mut writer)?;
+            }
             at = stop;
         }
         finish(end, start == data.len(), &mut writer)?;
@@ -120,7 +130,7 @@ impl Quick {
             return None;
         }
         self.finder.clear(data.len(), followed);
-        self.finder.insert(data, start.saturating_sub(window), start);
+        self.finder.insert(data, start.saturating_sub(window), start, 1);
         match past {
             Past::Primed(primed) => Some(primed),
             _ => None,
@@ -130,8 +140,9 @@ impl Quick {
     /// Room that always suffices for `len` bytes.
     #[must_use]
     pub const fn bound(len: usize) -> usize {
-        // Stored blocks at worst, and the last of ours may take two; the bits carried, the empty block of `Sync`.
-        len + (len / STORED + 1) * 5 + 6
+        // Stored blocks at worst, of a cell or more each, and the last one of a piece may take two; the bits carried,
+        // the empty block of `Sync`.
+        len + (len / CELL + len / STORED + 2) * 5 + 6
     }
 }
 

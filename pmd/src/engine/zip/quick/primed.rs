@@ -17,6 +17,12 @@ pub struct Primed {
     short: Box<[u16; 1 << SHORT_BITS]>,
 }
 
+/// A match.
+pub(super) struct InDictionary {
+    pub(super) len: usize,
+    pub(super) distance: usize,
+}
+
 impl Primed {
     /// Of a longer dictionary the last 32 KiB count.
     #[must_use]
@@ -33,29 +39,25 @@ impl Primed {
         Self { dictionary: padded.into_boxed_slice(), len: used.len(), long, short }
     }
 
-    /// The best match in the dictionary for `rest`, that begins with `bytes`, `at` bytes behind it: its length
-    /// and distance.
+    /// A match in the dictionary for `rest`, which begins with `bytes` and is `at` bytes behind the dictionary's end: of
+    /// eight bytes at least, or else of four.
     #[inline(always)]
-    pub(super) fn find(&self, bytes: u64, rest: &[u8], at: usize, window: usize) -> Option<(usize, usize)> {
+    pub(super) fn find(&self, bytes: u64, rest: &[u8], at: usize, window: usize) -> Option<InDictionary> {
         let (long, short) = hashes::<LONG_BITS, SHORT_BITS>(bytes);
         let (long, short) = (usize::from(self.long[long]), usize::from(self.short[short]));
-        let guess = if eight(&self.dictionary, long) == bytes && at + self.len - long <= window {
+        let distance = |from: usize| at + self.len - from;
+        let from = if eight(&self.dictionary, long) == bytes && distance(long) <= window {
             long
-        } else if same_four(eight(&self.dictionary, short), bytes) && at + self.len - short <= window {
+        } else if eight(&self.dictionary, short) as u32 == bytes as u32 && distance(short) <= window {
             short
         } else {
             return None;
         };
-        let len = common(rest, &self.dictionary[guess..self.len]);
-        (len >= LEAST).then_some((len, at + self.len - guess))
+        let len = common(rest, &self.dictionary[from..self.len]);
+        (len >= LEAST).then_some(InDictionary { len, distance: distance(from) })
     }
 }
 
 fn eight(padded: &[u8], at: usize) -> u64 {
     padded[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
-#[inline(always)]
-fn same_four(a: u64, b: u64) -> bool {
-    a as u32 == b as u32
 }

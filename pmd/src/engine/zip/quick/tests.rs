@@ -97,7 +97,7 @@ fn lengths_around_the_size_of_a_block_come_back() {
         round_trip(&mut quick, &mixture[..len]);
         assert!(round_trip(&mut quick, &vec![0; len]) < len / 150);
         let bytes = Noise(3).bytes(len);
-        assert!(round_trip(&mut quick, &bytes) <= len + (len / 65_535 + 1) * 5);
+        assert!(round_trip(&mut quick, &bytes) <= len + (len / 65_535 + 1) * 5, "{len}");
     }
 }
 
