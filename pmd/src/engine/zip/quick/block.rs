@@ -80,7 +80,6 @@ impl BlockWriter {
     }
 
     /// The lengths of a dynamic block's codes; how many bits its header and codes take.
-    #[inline(never)]
     fn plan(&mut self, freqs: &[u32; LITLEN], dist: &[u32; 32]) -> usize {
         let mut lengths = [0; LITLEN];
         self.builder.lengths(freqs, LONGEST_CODE, &mut lengths);
@@ -120,7 +119,6 @@ fn fixed_codes() -> Codes {
 }
 
 /// Sums up the lengths by symbol; adds the end of the block; returns how many extra bits the tokens have.
-#[inline(never)]
 fn fold(tokens: &Tokens, freqs: &mut [u32; LITLEN]) -> usize {
     freqs[..END_OF_BLOCK].copy_from_slice(&tokens.litlen[..END_OF_BLOCK]);
     freqs[END_OF_BLOCK] = 1;
@@ -132,12 +130,10 @@ fn fold(tokens: &Tokens, freqs: &mut [u32; LITLEN]) -> usize {
     lengths.sum::<usize>() + dists.sum::<usize>()
 }
 
-#[inline(never)]
 fn cost(freqs: &[u32], lengths: &[u8]) -> usize {
     freqs.iter().zip(lengths).map(|(&n, &bits)| n * u32::from(bits)).sum::<u32>() as usize
 }
 
-#[inline(never)]
 fn static_cost(freqs: &[u32; LITLEN], tokens: &Tokens) -> usize {
     let dists: u32 = tokens.dist[..DIST].iter().sum();
     cost(freqs, &STATIC_LITLEN) + dists as usize * usize::from(STATIC_DIST)

@@ -26,7 +26,6 @@ impl Codes {
     }
 
     /// From codes and their lengths by symbol.
-    #[inline(never)]
     pub(super) fn set_litlen(&mut self, codes: &[u16], lengths: &[u8]) {
         for ((entry, &code), &length) in self.litlen[..FIRST_LENGTH].iter_mut().zip(codes).zip(lengths) {
             *entry = u32::from(code) << LITLEN_BITS | u32::from(length);
@@ -48,13 +47,11 @@ impl Codes {
     }
 
     /// From the code that ends the block and its length.
-    #[inline(never)]
     pub(super) fn set_end(&mut self, code: u16, length: u8) {
         self.end = (code, length);
     }
 
     /// From codes and their lengths by symbol.
-    #[inline(never)]
     pub(super) fn set_dist(&mut self, codes: &[u16; DIST], lengths: &[u8; DIST]) {
         // The last two stay nothing: they stand for no distance.
         for (symbol, entry) in self.dist[..DIST].iter_mut().enumerate() {

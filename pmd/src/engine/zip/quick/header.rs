@@ -2,12 +2,15 @@
 
 use super::bits::BitWriter;
 use super::huffman::{Builder, at_least_two};
+use super::load::same;
 use super::symbols::{DIST, LITLEN, LONGEST_PRECODE, PRECODE, PRECODE_ORDER};
 
 /// Repeats the length before 3 to 6 times; zero 3 to 10, and 11 to 138 times.
 const REPEAT: u16 = 16;
 const ZEROS: u16 = 17;
 const MANY_ZEROS: u16 = 18;
+/// No length.
+const PAST_THE_END: u8 = 0xff;
 /// Extra bits by symbol.
 const EXTRA: [u8; PRECODE] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 3, 7];
 
@@ -17,7 +20,7 @@ pub(super) struct Header {
     /// How many lengths of `PRECODE_ORDER` are stated.
     stated: usize,
     /// Symbols, and their extra bits above bit 5.
-    items: [u16; LITLEN + DIST],
+    items: [u16; LITLEN + DIST + 2],
     used: usize,
     lengths: [u8; PRECODE],
     codes: [u16; PRECODE],
@@ -30,17 +33,12 @@ impl Header {
             litlen: 0,
             dist: 0,
             stated: 0,
-            items: [0; LITLEN + DIST],
+            items: [0; LITLEN + DIST + 2],
             used: 0,
             lengths: [0; PRECODE],
             codes: [0; PRECODE],
             bits: 0,
         }
-    }
-
-    /// How many lengths there are of each alphabet.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.litlen, self.dist)
     }
 
     /// How many bits `write` writes.
@@ -49,7 +47,6 @@ impl Header {
     }
 
     /// For `lengths`, of which the first `litlen` are those of literals and lengths.
-    #[inline(never)]
     pub(super) fn plan(&mut self, lengths: &[u8], litlen: usize, builder: &mut Builder) {
         (self.litlen, self.dist) = (litlen, lengths.len() - litlen);
         let mut freqs = [0; PRECODE];
@@ -64,14 +61,15 @@ impl Header {
         self.bits = 14 + 3 * self.stated + (0..PRECODE).map(each).sum::<usize>();
     }
 
-    #[inline(never)]
     fn run_lengths(&mut self, lengths: &[u8], freqs: &mut [u32; PRECODE]) {
         self.used = 0;
-        let mut rest = lengths;
-        while let Some(&length) = rest.first() {
-            let run = rest.iter().take_while(|&&l| l == length).count();
-            rest = &rest[run..];
-            let mut left = run;
+        let mut padded = [PAST_THE_END; LITLEN + DIST + 8];
+        padded[..lengths.len()].copy_from_slice(lengths);
+        let mut at = 0;
+        while at < lengths.len() {
+            let length = padded[at];
+            let mut left = run(&padded[at..]);
+            at += left;
             if length == 0 {
                 while left >= 11 {
                     let n = left.min(138);
@@ -91,9 +89,10 @@ impl Header {
                     left -= n;
                 }
             }
-            for _ in 0..left {
-                self.item(u16::from(length), 0, freqs);
-            }
+            // Two at most, without a branch.
+            self.items[self.used..self.used + 2].fill(u16::from(length));
+            self.used += left;
+            freqs[usize::from(length)] += left as u32;
         }
     }
 
@@ -104,7 +103,6 @@ impl Header {
         freqs[usize::from(symbol)] += 1;
     }
 
-    #[inline(never)]
     pub(super) fn write(&self, out: &mut BitWriter<'_>) {
         out.put((self.litlen - 257) as u64, 5);
         out.put((self.dist - 1) as u64, 5);
@@ -118,4 +116,18 @@ impl Header {
             out.put(u64::from(code) | u64::from(item >> 5) << length, u32::from(length + EXTRA[symbol]));
         }
     }
+}
+
+/// How often the first length of `padded` comes in a row.
+fn run(padded: &[u8]) -> usize {
+    let all = u64::from_le_bytes([padded[0]; 8]);
+    let mut run = 0;
+    for word in padded.windows(8).step_by(8) {
+        let differ = word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word)) ^ all;
+        if differ != 0 {
+            return run + same(differ);
+        }
+        run += 8;
+    }
+    run + padded[run..].iter().take_while(|&&length| length == padded[0]).count()
 }

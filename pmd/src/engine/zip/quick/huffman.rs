@@ -8,7 +8,7 @@ const LENGTHS: usize = 16;
 /// number n + 2, and at 30 that is above all of a block's tokens.
 const DEPTHS: usize = 32;
 const SYMBOL_BITS: u32 = 9;
-/// Of half a frequency.
+/// Of a frequency, or half of it.
 const MOST_DIGIT_BITS: u32 = 9;
 
 /// Sorts and builds trees; holds the room for it.
@@ -62,33 +62,24 @@ impl Builder {
         }
     }
 
-    /// The used symbols into `keys`, rarest first: two passes of counting sort over half of the frequency's bits.
+    /// The used symbols into `keys`, rarest first: counting sort over the frequency, in halves if it is a large one.
     fn sort(&mut self, freqs: &[u32]) -> usize {
         let (mut used, mut all) = (0, 0);
         for (symbol, &freq) in freqs.iter().enumerate() {
-            self.spare[used] = freq << SYMBOL_BITS | symbol as u32;
+            self.keys[used] = freq << SYMBOL_BITS | symbol as u32;
             self.symbols[used] = symbol as u16;
             used += usize::from(freq != 0);
             all |= freq;
         }
-        let digit_bits = (32 - all.leading_zeros()).div_ceil(2);
-        let mask = (1 << digit_bits) - 1;
-        let mut starts = [[0u16; 1 << MOST_DIGIT_BITS]; 2];
-        let (low, high) = (SYMBOL_BITS, SYMBOL_BITS + digit_bits);
-        for &key in &self.spare[..used] {
-            starts[0][(key >> low & mask) as usize] += 1;
-            starts[1][(key >> high & mask) as usize] += 1;
+        let bits = 32 - all.leading_zeros();
+        let digit_bits = if bits < MOST_DIGIT_BITS { bits } else { bits.div_ceil(2) };
+        let (keys, spare) = (&mut self.keys[..used], &mut self.spare[..used]);
+        sort_by_digit(keys, spare, SYMBOL_BITS, digit_bits);
+        if bits > digit_bits {
+            sort_by_digit(spare, keys, SYMBOL_BITS + digit_bits, digit_bits);
+        } else {
+            keys.copy_from_slice(spare);
         }
-        for starts in &mut starts {
-            let mut next = 0;
-            for start in &mut starts[..=mask as usize] {
-                next += std::mem::replace(start, next);
-            }
-        }
-        scatter(&self.spare[..used], &mut self.keys, &mut starts[0], low, mask);
-        let (keys, spare) = (&mut self.keys, &mut self.spare);
-        scatter(&keys[..used], spare, &mut starts[1], high, mask);
-        keys[..used].copy_from_slice(&spare[..used]);
         used
     }
 
@@ -115,12 +106,18 @@ impl Builder {
         }
         let mut nodes = [0u16; DEPTHS];
         self.depths[inner - 1] = 0;
-        nodes[0] = 1;
+        // Depths only grow on the way, so each is counted at one go.
+        let (mut last, mut count) = (0, 1);
         for node in (0..inner - 1).rev() {
             let depth = self.depths[usize::from(self.parents[node])] + 1;
             self.depths[node] = depth;
-            nodes[usize::from(depth)] += 1;
+            if depth != last {
+                nodes[usize::from(last) % DEPTHS] = count;
+                (last, count) = (depth, 0);
+            }
+            count += 1;
         }
+        nodes[usize::from(last) % DEPTHS] = count;
         let mut leaves = [0; DEPTHS];
         for depth in 1..DEPTHS {
             leaves[depth] = 2 * nodes[depth - 1] - nodes[depth];
@@ -140,9 +137,20 @@ impl Builder {
     }
 }
 
-fn scatter(from: &[u32], to: &mut [u32], starts: &mut [u16], shift: u32, mask: u32) {
+/// Stable counting sort by `digit_bits` bits from `shift` on.
+fn sort_by_digit(from: &[u32], to: &mut [u32], shift: u32, digit_bits: u32) {
+    let mask = (1 << digit_bits) - 1;
+    let digit = |key: u32| (key >> shift & mask) as usize;
+    let mut starts = [0u16; 1 << MOST_DIGIT_BITS];
     for &key in from {
-        let place = &mut starts[(key >> shift & mask) as usize];
+        starts[digit(key)] += 1;
+    }
+    let mut next = 0;
+    for start in &mut starts[..=mask as usize] {
+        next += std::mem::replace(start, next);
+    }
+    for &key in from {
+        let place = &mut starts[digit(key)];
         to[usize::from(*place)] = key;
         *place += 1;
     }
