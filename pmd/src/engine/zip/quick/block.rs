@@ -5,8 +5,8 @@ use super::codes::Codes;
 use super::header::Header;
 use super::huffman::{self, Builder, MOST_SYMBOLS, at_least_two};
 use super::symbols::{
-    DIST, END_OF_BLOCK, LENGTH_EXTRA, LENGTH_SYMBOL, LITLEN, LONGEST_CODE, STATIC_DIST, STATIC_LITLEN,
-    dist_extra,
+    DIST, END_OF_BLOCK, LENGTH_BASE, LENGTH_EXTRA, LITLEN, LONGEST_CODE, SHORTEST, STATIC_DIST,
+    STATIC_LITLEN, dist_extra,
 };
 use super::tokens::{FIRST_LENGTH, Tokens};
 
@@ -122,8 +122,11 @@ fn fixed_codes() -> Codes {
 fn fold(tokens: &Tokens, freqs: &mut [u32; LITLEN]) -> usize {
     freqs[..END_OF_BLOCK].copy_from_slice(&tokens.litlen[..END_OF_BLOCK]);
     freqs[END_OF_BLOCK] = 1;
-    for (length, &n) in tokens.litlen[FIRST_LENGTH..].iter().enumerate() {
-        freqs[257 + usize::from(LENGTH_SYMBOL[length])] += n;
+    for (symbol, &base) in LENGTH_BASE.iter().enumerate() {
+        let first = FIRST_LENGTH + usize::from(base) - SHORTEST;
+        // Length 258 has a symbol of its own, and is not the last one of the symbol before.
+        let n = if symbol == 27 { 31 } else { 1 << LENGTH_EXTRA[symbol] };
+        freqs[257 + symbol] = tokens.litlen[first..first + n].iter().sum();
     }
     let lengths = (0..29).map(|i| freqs[257 + i] as usize * usize::from(LENGTH_EXTRA[i]));
     let dists = (0..DIST).map(|i| tokens.dist[i] as usize * dist_extra(i) as usize);

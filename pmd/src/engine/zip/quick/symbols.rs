@@ -39,21 +39,6 @@ pub(super) const LENGTH_BASE: [u16; 29] = {
     base
 };
 
-/// The length symbol (from 0) of each length - 3.
-pub(super) const LENGTH_SYMBOL: [u8; 256] = {
-    let mut symbol = [0; 256];
-    let mut i = 0;
-    while i < 29 {
-        let mut length = LENGTH_BASE[i] as usize;
-        while length < LENGTH_BASE[i] as usize + (1 << LENGTH_EXTRA[i]) && length <= LONGEST {
-            symbol[length - SHORTEST] = i as u8;
-            length += 1;
-        }
-        i += 1;
-    }
-    symbol
-};
-
 /// Extra bits behind a distance symbol.
 pub(super) const fn dist_extra(symbol: usize) -> u32 {
     if symbol < 4 { 0 } else { symbol as u32 / 2 - 1 }

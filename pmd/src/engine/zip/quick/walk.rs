@@ -13,8 +13,9 @@ use super::tokens::Tokens;
 
 /// How far before the stop a walk must end: a step searches and enters up to eight positions behind its own.
 pub(super) const MARGIN: usize = 2 * READ;
-/// How many of a long match's last positions are entered, in large data. In small data time goes elsewhere, and all are.
-const LAST_ENTERED: usize = 4;
+/// How many of a long match's last positions are entered, in large data and in small data, whose time goes elsewhere.
+const LAST_OF_LARGE: usize = 4;
+const LAST_OF_SMALL: usize = 8;
 /// The fewest bits of the long table's hash that tell large data.
 const LARGE: u32 = 15;
 
@@ -87,7 +88,7 @@ impl<const LONG: u32, const SHORT: u32, const ALONE: bool> Tables<'_, LONG, SHOR
         // SAFETY: the last one is at + 7.
         unsafe { self.enter_all(at + LEAST..at + READ) };
         if at + len < end {
-            let first = if LONG >= LARGE { len - LAST_ENTERED } else { READ };
+            let first = if LONG >= LARGE { len - LAST_OF_LARGE } else { READ.max(len - LAST_OF_SMALL) };
             // SAFETY: all are before `end`.
             unsafe { self.enter_all(at + first..at + len) };
         }
