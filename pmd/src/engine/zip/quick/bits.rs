@@ -1,5 +1,7 @@
 //! Bits into bytes, least significant first, as DEFLATE packs them.
 
+#![forbid(unsafe_code)]
+
 /// The bits that a block left behind its last full byte: the next block starts with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Carry {
@@ -23,7 +25,8 @@ impl<'a> BitWriter<'a> {
     pub(super) const MOST: u32 = 56;
 
     pub(super) fn new(out: &'a mut [u8], carry: Carry) -> Self {
-        Self { out, at: 0, bits: u64::from(carry.bits), count: u32::from(carry.count) }
+        let count = u32::from(carry.count & 7);
+        Self { out, at: 0, bits: u64::from(carry.bits) & ((1 << count) - 1), count }
     }
 
     /// How many bits fit behind what is written.

@@ -1,5 +1,7 @@
 //! One block of DEFLATE: which kind is smallest, and its bits.
 
+#![forbid(unsafe_code)]
+
 use super::bits::BitWriter;
 use super::codes::Codes;
 use super::header::Header;
@@ -52,7 +54,11 @@ impl BlockWriter {
         let mut freqs = [0; LITLEN];
         let extra = fold(tokens, &mut freqs);
         let static_bits = 3 + extra + static_cost(&freqs, tokens);
-        let dynamic_bits = 3 + extra + self.plan(&freqs, &tokens.dist);
+        let dynamic_bits = if least_dynamic(&freqs, tokens) > static_bits - extra {
+            usize::MAX
+        } else {
+            3 + extra + self.plan(&freqs, &tokens.dist)
+        };
         let stored_bits = stored_cost(plain.len(), out.waiting());
         let (kind, bits) = if stored_bits <= dynamic_bits.min(static_bits) {
             (Kind::Stored, stored_bits)
@@ -141,6 +147,52 @@ fn static_cost(freqs: &[u32; LITLEN], tokens: &Tokens) -> usize {
     let dists: u32 = tokens.dist[..DIST].iter().sum();
     cost(freqs, &STATIC_LITLEN) + dists as usize * usize::from(STATIC_DIST)
 }
+
+/// A bound for the bits of a dynamic block without extra bits, by entropy; zero where it is not worth computing: in a
+/// small block the codes cost more than they save.
+fn least_dynamic(freqs: &[u32; LITLEN], tokens: &Tokens) -> usize {
+    let all = tokens.all().len() + 1;
+    if all >= LOG2.len() {
+        return 0;
+    }
+    let dists: u32 = tokens.dist[..DIST].iter().sum();
+    let (mut sum, mut used) = (0, 0);
+    for (freqs, all) in [(&freqs[..], all), (&tokens.dist[..DIST], dists as usize)] {
+        for &n in freqs {
+            sum += n as usize * usize::from(LOG2[all] - LOG2[n as usize % LOG2.len()]);
+            used += usize::from(n > 0);
+        }
+    }
+    // Experience: no header is shorter.
+    (sum >> LOG2_FRACTION) + 60 + 2 * used
+}
+
+/// Of `LOG2`'s numbers the lowest bits, behind the binary point.
+const LOG2_FRACTION: u32 = 8;
+
+/// The logarithm of small numbers, rounded down (that of zero is not used).
+const LOG2: [u16; 512] = {
+    let mut table = [0; 512];
+    let mut n = 1u64;
+    while n < 512 {
+        let mut log = 0;
+        // The mantissa, from 1 to 2, in units of 2^-30: each squaring yields a bit.
+        let mut mantissa = (n << 30) >> n.ilog2();
+        let mut bit = 0;
+        while bit < LOG2_FRACTION {
+            mantissa = (mantissa * mantissa) >> 30;
+            log <<= 1;
+            if mantissa >= 2 << 30 {
+                mantissa >>= 1;
+                log |= 1;
+            }
+            bit += 1;
+        }
+        table[n as usize] = (n.ilog2() << LOG2_FRACTION | log) as u16;
+        n += 1;
+    }
+    table
+};
 
 /// The number of lengths up to the last one that is not zero.
 fn trimmed(lengths: &[u8], least: usize) -> usize {

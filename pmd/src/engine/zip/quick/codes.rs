@@ -1,5 +1,7 @@
 //! What goes into the stream for each token.
 
+#![forbid(unsafe_code)]
+
 use super::bits::BitWriter;
 use super::symbols::{DIST, END_OF_BLOCK, LENGTH_BASE, LENGTH_EXTRA, SHORTEST, dist_extra};
 use super::tokens::{FIRST_LENGTH, Tokens};

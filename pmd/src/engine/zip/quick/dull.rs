@@ -1,5 +1,7 @@
 //! Telling data that will not compress, such as what is compressed or encrypted already, by samples.
 
+#![forbid(unsafe_code)]
+
 use super::matches::{Finder, READ};
 
 /// Data are judged in cells of this size.

@@ -1,5 +1,7 @@
 //! The head of a dynamic block: the lengths of its codes, run-length and prefix coded (RFC 1951, 3.2.7).
 
+#![forbid(unsafe_code)]
+
 use super::bits::BitWriter;
 use super::huffman::{Builder, at_least_two};
 use super::load::same;

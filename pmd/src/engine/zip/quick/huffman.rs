@@ -1,5 +1,7 @@
 //! Length-limited prefix codes in the canonical order of RFC 1951, 3.2.2.
 
+#![forbid(unsafe_code)]
+
 /// Room for the largest alphabet: literals and lengths, with the two symbols that only the static code counts.
 pub(super) const MOST_SYMBOLS: usize = 288;
 /// Lengths below this: no code is longer than 15 bits.

@@ -4,6 +4,8 @@
 //! An entry is a position in the stream modulo 65,536. Nothing is cleared out while a stream runs: an entry out of date
 //! is a wrong guess, and each guess is compared with the data.
 
+#![forbid(unsafe_code)]
+
 /// The bits of the largest tables' hashes.
 const LONG_BITS: u32 = 15;
 const SHORT_BITS: u32 = 14;

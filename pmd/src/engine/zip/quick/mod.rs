@@ -1,7 +1,8 @@
 //! A DEFLATE encoder for speed: the level below all others.
 //!
-//! Three passes over a block, each a loop nearly free of branches: find a match at every position ([`matches`]), choose
-//! among them ([`parse`]), write the codes ([`block`]).
+//! A block is parsed into tokens ([`walk`], over the tables of [`matches`]) while its symbols are counted; then the smallest
+//! kind of block is chosen by exact sizes and written ([`block`]). Data that will not compress are told by samples
+//! ([`dull`]) and stored without a parse. The output depends on the input alone: not on the processor, nor on streams before.
 
 mod bits;
 mod block;
@@ -78,9 +79,12 @@ impl Quick {
     /// reach at most `window` bytes back (a power of two to 32,768, or the next one below is taken), and not before
     /// `data` or the dictionary.
     ///
-    /// The number of bytes written; `None` where `out` is too small, which with [`Quick::bound`] it never is. After `None`
-    /// the stream can go on only with [`Past::Fresh`].
-    #[allow(clippy::too_many_arguments)]
+    /// Returns the number of bytes written (some behind them may be overwritten too), or `None` where `out` is too small,
+    /// which one of [`Quick::bound`] never is: then `carry` is as before, and the same call may be made with more room.
+    ///
+    /// # Panics
+    /// If `start` is not within `data`.
+    #[expect(clippy::too_many_arguments)]
     pub fn encode(
         &mut self,
         past: Past<'_>,
@@ -91,6 +95,7 @@ impl Quick {
         carry: &mut Carry,
         out: &mut [u8],
     ) -> Option<usize> {
+        assert!(start <= data.len(), "{start} bytes before the piece, of {}", data.len());
         let window = 1 << window.clamp(1, WIDEST).ilog2();
         let primed = self.prepare(past, data, start, window, end != End::Final);
         let mut writer = BitWriter::new(out, *carry);

@@ -1,5 +1,7 @@
 //! From bytes to tokens.
 
+#![forbid(unsafe_code)]
+
 use super::load::common;
 use super::matches::{Finder, READ, Size, hashes};
 use super::primed::{InDictionary, Primed};

@@ -1,5 +1,7 @@
 //! A preset dictionary, hashed once.
 
+#![forbid(unsafe_code)]
+
 use super::load::common;
 use super::matches::{READ, hashes};
 use super::parse::LEAST;

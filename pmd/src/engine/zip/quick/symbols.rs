@@ -1,5 +1,7 @@
 //! The alphabets of DEFLATE (RFC 1951, 3.2.5 to 3.2.7) as tables made by the compiler.
 
+#![forbid(unsafe_code)]
+
 /// Literals, end of block, lengths.
 pub(super) const LITLEN: usize = 286;
 /// Distances.

@@ -6,6 +6,7 @@ use libdeflater::Decompressor;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::huffman::Builder;
 use super::{Carry, End, Past, Primed, Quick};
 use inflate::inflate;
 
@@ -223,5 +224,46 @@ fn noise_is_stored() {
     let mut quick = Quick::new();
     for len in [100, 1500, 4096, 30_000] {
         assert_eq!(round_trip(&mut quick, &Noise(10).bytes(len)), len + 5);
+    }
+}
+
+#[test]
+fn noise_seen_before_is_found_again() {
+    let mut data = Noise(11).bytes(10_000);
+    data.extend_from_within(..);
+    assert!(round_trip(&mut Quick::new(), &data) < 10_700);
+}
+
+#[test]
+fn a_stream_remembers_the_pieces_before() {
+    let text = Noise(12).mixture(3000);
+    let mut data = Vec::new();
+    for i in 0..100 {
+        data.extend(&text);
+        data.extend(Noise(20 + i).bytes(16));
+    }
+    let pieces: Vec<_> = (0..100).map(|i| (3016, if i < 99 { End::Sync } else { End::Final })).collect();
+    let mut quick = Quick::new();
+    let stream = in_pieces(&mut quick, &data, &pieces, 8192);
+    assert!(libdeflate(&stream, data.len()) == data);
+    let alone = fresh(&mut quick, &data[..3016]).len();
+    assert!(stream.len() < alone + 99 * 90, "{} bytes, the first piece {alone}", stream.len());
+}
+
+#[test]
+fn code_lengths_stay_within_the_limit_and_fill_the_code() {
+    let mut fibonacci = vec![1u32, 1];
+    while fibonacci.len() < 24 {
+        fibonacci.push(fibonacci.iter().rev().take(2).sum());
+    }
+    for limit in [7, 15] {
+        let freqs = &fibonacci[..limit + 9];
+        let mut lengths = vec![0; freqs.len()];
+        Builder::new().lengths(freqs, limit, &mut lengths);
+        let space: u32 = lengths.iter().map(|&length| (1 << limit) >> length).sum();
+        assert!(lengths.iter().all(|length| (1..=limit as u8).contains(length)));
+        assert_eq!(space, 1 << limit);
+        // The more frequent of two symbols has no longer code.
+        assert!(lengths.is_sorted_by(|a, b| a >= b));
     }
 }

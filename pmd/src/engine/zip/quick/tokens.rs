@@ -1,5 +1,7 @@
 //! The parse of a block: literals and matches, and how often each symbol comes.
 
+#![forbid(unsafe_code)]
+
 /// The most bytes, and so tokens, of a block.
 pub(super) const MOST_TOKENS: usize = 1 << 16;
 /// The index of length 3 among literals and lengths: 256 literals come before, and lengths to 258 behind.
