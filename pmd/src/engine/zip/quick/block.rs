@@ -148,8 +148,8 @@ fn static_cost(freqs: &[u32; LITLEN], tokens: &Tokens) -> usize {
     cost(freqs, &STATIC_LITLEN) + dists as usize * usize::from(STATIC_DIST)
 }
 
-/// A bound for the bits of a dynamic block without extra bits, by entropy; zero where it is not worth computing: in a
-/// small block the codes cost more than they save.
+/// A bound for the bits of a dynamic block without extra bits, by entropy; zero where it is not worth
+/// computing: in a small block the codes cost more than they save.
 fn least_dynamic(freqs: &[u32; LITLEN], tokens: &Tokens) -> usize {
     let all = tokens.all().len() + 1;
     if all >= LOG2.len() {

@@ -17,7 +17,8 @@ pub(super) struct Codes {
 
 /// Of a literal's or length's entry.
 const LITLEN_BITS: u32 = 8;
-/// Of a distance's entry: bits in all from bit 0, length of the code, mask of the token's bits behind it, code.
+/// Of a distance's entry: bits in all from bit 0, length of the code, mask of the token's bits behind it,
+/// code.
 const DIST_LENGTH: u32 = 8;
 const DIST_MASK: u32 = 16;
 const DIST_CODE: u32 = 32;

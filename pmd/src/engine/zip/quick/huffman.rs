@@ -2,12 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-/// Room for the largest alphabet: literals and lengths, with the two symbols that only the static code counts.
+/// Room for the largest alphabet: literals and lengths, with the two symbols that only the static code
+/// counts.
 pub(super) const MOST_SYMBOLS: usize = 288;
 /// Lengths below this: no code is longer than 15 bits.
 const LENGTHS: usize = 16;
-/// More than the depth of any tree here: a leaf at depth n takes frequencies that sum up to at least the Fibonacci
-/// number n + 2, and at 30 that is above all of a block's tokens.
+/// More than the depth of any tree here: a leaf at depth n takes frequencies that sum up to at least the
+/// Fibonacci number n + 2, and at 30 that is above all of a block's tokens.
 const DEPTHS: usize = 32;
 const SYMBOL_BITS: u32 = 9;
 /// Of a frequency, or half of it.
@@ -41,9 +42,9 @@ impl Builder {
         }
     }
 
-    /// Sets `lengths` to the lengths of an optimal prefix code, or a nearly optimal one where `limit` bits bind.
-    /// Symbols of frequency zero get no code. At least two symbols must have a frequency above zero; frequencies
-    /// are below 2^18.
+    /// Sets `lengths` to the lengths of an optimal prefix code, or a nearly optimal one where `limit` bits
+    /// bind. Symbols of frequency zero get no code. At least two symbols must have a frequency above zero;
+    /// frequencies are below 2^18.
     pub(super) fn lengths(&mut self, freqs: &[u32], limit: usize, lengths: &mut [u8]) {
         let used = self.sort(freqs);
         self.used = used;
@@ -64,7 +65,8 @@ impl Builder {
         }
     }
 
-    /// The used symbols into `keys`, rarest first: counting sort over the frequency, in halves if it is a large one.
+    /// The used symbols into `keys`, rarest first: counting sort over the frequency, in halves if it is a
+    /// large one.
     fn sort(&mut self, freqs: &[u32]) -> usize {
         let (mut used, mut all) = (0, 0);
         for (symbol, &freq) in freqs.iter().enumerate() {
@@ -85,8 +87,8 @@ impl Builder {
         used
     }
 
-    /// How many leaves an optimal tree has at each depth. The two lightest of the sorted leaves and of the inner
-    /// nodes, which come into being in order of weight, are joined until one is left.
+    /// How many leaves an optimal tree has at each depth. The two lightest of the sorted leaves and of the
+    /// inner nodes, which come into being in order of weight, are joined until one is left.
     fn leaves_by_depth(&mut self, used: usize) -> [u16; DEPTHS] {
         let inner = used - 1;
         let (mut leaf, mut node) = (0, 0);
@@ -127,8 +129,8 @@ impl Builder {
         leaves
     }
 
-    /// The canonical codes of the symbols that the last call of `lengths` gave `lengths`, bits reversed, as they go into
-    /// the stream first bit lowest.
+    /// The canonical codes of the symbols that the last call of `lengths` gave `lengths`, bits reversed, as
+    /// they go into the stream first bit lowest.
     pub(super) fn codes(&self, lengths: &[u8], codes: &mut [u16]) {
         let mut next = first_codes(&self.counts);
         for &symbol in &self.symbols[..self.used] {
@@ -158,7 +160,8 @@ fn sort_by_digit(from: &[u32], to: &mut [u32], shift: u32, digit_bits: u32) {
     }
 }
 
-/// Brings leaves below `limit` up to it, and makes room by moving others down until the code is complete again.
+/// Brings leaves below `limit` up to it, and makes room by moving others down until the code is complete
+/// again.
 fn shorten(leaves: &mut [u16; DEPTHS], deepest: usize, limit: usize) {
     for depth in limit + 1..=deepest {
         leaves[limit] += std::mem::take(&mut leaves[depth]);

@@ -1,8 +1,8 @@
-//! Where bytes were seen before: a table by the hash of eight bytes, which finds the long matches, and one by that of
-//! four.
+//! Where bytes were seen before: a table by the hash of eight bytes, which finds the long matches, and one by
+//! that of four.
 //!
-//! An entry is a position in the stream modulo 65,536. Nothing is cleared out while a stream runs: an entry out of date
-//! is a wrong guess, and each guess is compared with the data.
+//! An entry is a position in the stream modulo 65,536. Nothing is cleared out while a stream runs: an entry
+//! out of date is a wrong guess, and each guess is compared with the data.
 
 #![forbid(unsafe_code)]
 
@@ -32,8 +32,8 @@ pub(super) struct Finder {
     size: Size,
     /// The position in the stream, modulo 65,536, of the first byte of the data at hand.
     base: u16,
-    /// Each entry is the position of eight bytes within the data at hand, counted from their first one: there was no
-    /// other data since the tables were cleared, and they are not longer than an entry can count.
+    /// Each entry is the position of eight bytes within the data at hand, counted from their first one: there
+    /// was no other data since the tables were cleared, and they are not longer than an entry can count.
     alone: bool,
 }
 
@@ -46,7 +46,8 @@ impl Finder {
         Self { long: table(), short: table(), size: Size::Large, base: 0, alone: false }
     }
 
-    /// Forgets everything. The next data have `len` bytes, and may have successors only if they are `followed`.
+    /// Forgets everything. The next data have `len` bytes, and may have successors only if they are
+    /// `followed`.
     pub(super) fn clear(&mut self, len: usize, followed: bool) {
         self.size = match len {
             _ if followed => Size::Large,

@@ -1,8 +1,9 @@
 //! A DEFLATE encoder for speed: the level below all others.
 //!
-//! A block is parsed into tokens ([`walk`], over the tables of [`matches`]) while its symbols are counted; then the smallest
-//! kind of block is chosen by exact sizes and written ([`block`]). Data that will not compress are told by samples
-//! ([`dull`]) and stored without a parse. The output depends on the input alone: not on the processor, nor on streams before.
+//! A block is parsed into tokens ([`walk`], over the tables of [`matches`]) while its symbols are counted;
+//! then the smallest kind of block is chosen by exact sizes and written ([`block`]). Data that will not
+//! compress are told by samples ([`dull`]) and stored without a parse. The output depends on the input alone:
+//! not on the processor, nor on streams before.
 
 mod bits;
 mod block;
@@ -75,12 +76,13 @@ impl Quick {
         Self { finder: Finder::new(), tokens: Tokens::new(), block: BlockWriter::new(), seen: 0 }
     }
 
-    /// Encodes `data[start..]` into `out`, behind the bits of `carry`, which becomes the bits left over. Distances
-    /// reach at most `window` bytes back (a power of two to 32,768, or the next one below is taken), and not before
-    /// `data` or the dictionary.
+    /// Encodes `data[start..]` into `out`, behind the bits of `carry`, which becomes the bits left over.
+    /// Distances reach at most `window` bytes back (a power of two to 32,768, or the next one below is
+    /// taken), and not before `data` or the dictionary.
     ///
-    /// Returns the number of bytes written (some behind them may be overwritten too), or `None` where `out` is too small,
-    /// which one of [`Quick::bound`] never is: then `carry` is as before, and the same call may be made with more room.
+    /// Returns the number of bytes written (some behind them may be overwritten too), or `None` where `out`
+    /// is too small, which one of [`Quick::bound`] never is: then `carry` is as before, and the same call may
+    /// be made with more room.
     ///
     /// # Panics
     /// If `start` is not within `data`.
@@ -145,8 +147,8 @@ impl Quick {
     /// Room that always suffices for `len` bytes.
     #[must_use]
     pub const fn bound(len: usize) -> usize {
-        // Stored blocks at worst, of a cell or more each, and the last one of a piece may take two; the bits carried,
-        // the empty block of `Sync`.
+        // Stored blocks at worst, of a cell or more each, and the last one of a piece may take two; the bits
+        // carried, the empty block of `Sync`.
         len + (len / CELL + len / STORED + 2) * 5 + 6
     }
 }

@@ -41,8 +41,8 @@ impl Primed {
         Self { dictionary: padded.into_boxed_slice(), len: used.len(), long, short }
     }
 
-    /// A match in the dictionary for `rest`, which begins with `bytes` and is `at` bytes behind the dictionary's end: of
-    /// eight bytes at least, or else of four.
+    /// A match in the dictionary for `rest`, which begins with `bytes` and is `at` bytes behind the
+    /// dictionary's end: of eight bytes at least, or else of four.
     #[inline(always)]
     pub(super) fn find(&self, bytes: u64, rest: &[u8], at: usize, window: usize) -> Option<InDictionary> {
         let (long, short) = hashes::<LONG_BITS, SHORT_BITS>(bytes);

@@ -54,8 +54,8 @@ const fn dist_symbol_of(distance_less_one: u32) -> u8 {
     (2 * top + (distance_less_one >> (top - 1) & 1)) as u8
 }
 
-/// The symbols of distances - 1 below 256, then of (distance - 1) / 128 for the others, whose symbols change at
-/// multiples of 128 only.
+/// The symbols of distances - 1 below 256, then of (distance - 1) / 128 for the others, whose symbols change
+/// at multiples of 128 only.
 const DIST_SYMBOL: [u8; 512] = {
     let mut symbol = [0; 512];
     let mut i = 0;

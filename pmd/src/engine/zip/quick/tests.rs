@@ -1,4 +1,5 @@
-//! Round trips through libdeflate and through the plain inflate of [`inflate`], which also knows the distances.
+//! Round trips through libdeflate and through the plain inflate of [`inflate`], which also knows the
+//! distances.
 
 mod inflate;
 

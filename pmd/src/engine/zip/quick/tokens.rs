@@ -14,8 +14,8 @@ use super::symbols::{SHORTEST, dist_symbol};
 const DIST_SHIFT: u32 = 9;
 const OFFSET_SHIFT: u32 = 14;
 
-/// Tokens and counts of a block. A token is the index of its literal or length (9 bits), its distance symbol (5), and
-/// the distance less one (15).
+/// Tokens and counts of a block. A token is the index of its literal or length (9 bits), its distance symbol
+/// (5), and the distance less one (15).
 pub(super) struct Tokens {
     all: Box<[u32; MOST_TOKENS]>,
     used: usize,

@@ -1,8 +1,8 @@
-//! The walk over the data: at each position that is not inside a match the first match found is taken, unless the next
-//! position has a longer one.
+//! The walk over the data: at each position that is not inside a match the first match found is taken, unless
+//! the next position has a longer one.
 //!
-//! Inside a match a few positions are entered, the same few for all matches of a kind, so that there is no loop to
-//! mispredict: its first ones, and of a long match its last ones.
+//! Inside a match a few positions are entered, the same few for all matches of a kind, so that there is no
+//! loop to mispredict: its first ones, and of a long match its last ones.
 
 use std::hint::select_unpredictable;
 
@@ -13,7 +13,8 @@ use super::tokens::Tokens;
 
 /// How far before the stop a walk must end: a step searches and enters up to eight positions behind its own.
 pub(super) const MARGIN: usize = 2 * READ;
-/// How many of a long match's last positions are entered, in large data and in small data, whose time goes elsewhere.
+/// How many of a long match's last positions are entered, in large data and in small data, whose time goes
+/// elsewhere.
 const LAST_OF_LARGE: usize = 4;
 const LAST_OF_SMALL: usize = 8;
 /// The fewest bits of the long table's hash that tell large data.
@@ -32,7 +33,8 @@ impl<const LONG: u32, const SHORT: u32, const ALONE: bool> Tables<'_, LONG, SHOR
         if ALONE { at as u16 } else { self.base.wrapping_add(at as u16) }
     }
 
-    /// Where an entry says that the bytes at `at` were last: where there are eight bytes, if there are eight at `at`.
+    /// Where an entry says that the bytes at `at` were last: where there are eight bytes, if there are eight
+    /// at `at`.
     #[inline(always)]
     fn guess(&self, at: usize, entry: u16) -> usize {
         if ALONE {
@@ -95,10 +97,11 @@ impl<const LONG: u32, const SHORT: u32, const ALONE: bool> Tables<'_, LONG, SHOR
     }
 }
 
-/// Walks from `start` to `end`, which is `MARGIN` before the scope's stop or earlier, or a little farther. Returns where.
+/// Walks from `start` to `end`, which is `MARGIN` before the scope's stop or earlier, or a little farther.
+/// Returns where.
 ///
-/// Without `FAR` no distance is checked: the data are alone, `start` is not 0, and `end` is not behind the window. With
-/// `PRIMED` the scope's dictionary is searched too.
+/// Without `FAR` no distance is checked: the data are alone, `start` is not 0, and `end` is not behind the
+/// window. With `PRIMED` the scope's dictionary is searched too.
 #[inline(never)]
 pub(super) fn walk<
     const LONG: u32,
@@ -139,7 +142,8 @@ pub(super) fn walk<
         if a == 0 {
             (from, differ) = (long, a);
         } else if b as u32 == 0 {
-            // SAFETY: there are MARGIN bytes at `at`, so eight at the next position and at the guesses for it.
+            // SAFETY: there are MARGIN bytes at `at`, so eight at the next position and at the guesses for
+            // it.
             let bytes_next = unsafe { eight(data, at + 1) };
             let guesses = tables.guesses(bytes_next, at + 1);
             let next = if LONG >= LARGE { guesses.0 } else { guesses.1 };

@@ -74,7 +74,8 @@ fn fixed() -> Option<(Code, Code)> {
     Some((Code::new(&lengths)?, Code::new(&[5; 32])?))
 }
 
-/// The plain bytes and the farthest distance; `None` where the stream is wrong or does not end with its last byte.
+/// The plain bytes and the farthest distance; `None` where the stream is wrong or does not end with its last
+/// byte.
 pub(super) fn inflate(stream: &[u8], history: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut bits = Bits { stream, at: 0 };
     let (mut plain, mut farthest) = (history.to_vec(), 0);
