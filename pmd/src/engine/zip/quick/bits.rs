@@ -51,14 +51,27 @@ impl<'a> BitWriter<'a> {
     /// Appends pieces like `put`; of their counts the lowest six bits count.
     #[inline(always)]
     pub(super) fn put_all(&mut self, pieces: impl Iterator<Item = (u64, u32)>) {
-        // The compiler keeps a copy in registers, but not what `self` points at.
-        let mut copy = BitWriter { out: &mut *self.out, at: self.at, bits: self.bits, count: self.count };
+        // In registers, with one check a piece.
+        let (mut word, mut waiting, mut rest) = (self.bits, self.count, &mut self.out[self.at..]);
         for (bits, count) in pieces {
-            copy.bits |= bits << (copy.count & 63);
-            copy.count = copy.count.wrapping_add(count) & 63;
-            copy.flush();
+            word |= bits << (waiting & 63);
+            waiting = waiting.wrapping_add(count) & 63;
+            let full = (waiting >> 3) as usize;
+            match rest.first_chunk_mut::<8>() {
+                Some(place) => {
+                    *place = word.to_le_bytes();
+                    rest = &mut std::mem::take(&mut rest)[full..];
+                }
+                None => {
+                    store_last(rest, 0, word, waiting);
+                    rest = &mut std::mem::take(&mut rest)[full..];
+                }
+            }
+            word >>= waiting & !7;
+            waiting &= 7;
         }
-        (self.at, self.bits, self.count) = (copy.at, copy.bits, copy.count);
+        let left = rest.len();
+        (self.at, self.bits, self.count) = (self.out.len() - left, word, waiting);
     }
 
     /// Full bytes go out; a whole word is stored, as its upper bytes are overwritten by the next one.
