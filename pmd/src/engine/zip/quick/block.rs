@@ -164,7 +164,7 @@ fn least_dynamic(freqs: &[u32; LITLEN], tokens: &Tokens) -> usize {
         }
     }
     // Experience: no header is shorter.
-    (sum >> LOG2_FRACTION) + 60 + 2 * used
+    (sum >> LOG2_FRACTION) + 60 + 4 * used
 }
 
 /// Of `LOG2`'s numbers the lowest bits, behind the binary point.
