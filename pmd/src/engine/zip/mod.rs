@@ -15,6 +15,8 @@ mod isal;
 mod join;
 mod libdeflate;
 mod probe;
+mod quick;
+mod quick_stream;
 mod session;
 mod stored;
 mod stream;
