@@ -11,6 +11,7 @@ use warpdrive_pipeline::snapshot::{
 };
 use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::engine::rsa::RsaOptions;
+use warpdrive_pmd::engine::zip::ZipOp;
 use warpdrive_pmd::port::Link;
 
 /// Whether to colour what goes to `stream`.
@@ -48,8 +49,15 @@ fn stage_text(stage: &StagePlan, plan: &Plan) -> String {
         StagePlan::Rsa { device: d, op, scheme, depth, .. } => {
             format!("rsa {} {} {} (depth {depth})", device(*d), op.name(), scheme.name())
         }
-        StagePlan::Zip { device: d, op, format, level, depth, .. } => {
-            format!("zip {} {op:?} {format:?} level {level} (depth {depth})", device(*d)).to_lowercase()
+        StagePlan::Zip { device: d, op, format, level, streams, refresh, depth, .. } => {
+            let level = if *op == ZipOp::Compress { format!(" level {level}") } else { String::new() };
+            let streams = match (streams, op) {
+                (0, _) => String::new(),
+                (n, ZipOp::Compress) => format!(", {n} streams begun anew every {refresh} packets"),
+                (n, ZipOp::Decompress) => format!(", {n} streams"),
+            };
+            let name = device(*d);
+            format!("zip {name} {op:?} {format:?}{level} (depth {depth}{streams})").to_lowercase()
         }
         StagePlan::Handoff { to, .. } => {
             let names: Vec<&str> = to.iter().map(|i| plan.pipelines[*i].name.as_str()).collect();

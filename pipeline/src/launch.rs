@@ -11,7 +11,7 @@ use rtrb::RingBuffer;
 use warpdrive_mempool::{Domain, MemError, Mempool, PageSize, WorkerSlot};
 use warpdrive_pmd::device::{Device, DeviceError, SessionSpec};
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaSession};
-use warpdrive_pmd::engine::zip::{ZipEngine, ZipSession};
+use warpdrive_pmd::engine::zip::{Checksum, ZipConfig, ZipEngine, ZipSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::Idle;
 use warpdrive_pmd::port::ring::{self, RingRx, RingTx};
@@ -27,12 +27,14 @@ use crate::stage::Stage;
 use crate::stage::accel::AccelStage;
 use crate::stage::classify::MatchStage;
 use crate::stage::echo::EchoStage;
+use crate::stage::flows::Flows;
 use crate::stage::io::{Budget, RxStage, TxStage};
 use crate::stage::link::{HandoffStage, MergeStage};
 use crate::stage::rsa::Rsa;
 use crate::stage::simple::{CountStage, DropStage, MacSwapStage, NamedCounter};
 use crate::stage::tee::TeeStage;
 use crate::stage::zip::Zip;
+use crate::stage::zip_flows::ZipFlows;
 use crate::stats::PipelineLatency;
 use crate::worker::{Mailbox, Pipeline, Worker, WorkerReport};
 
@@ -369,19 +371,31 @@ impl<'a> Builder<'a> {
     }
 
     fn zip(&mut self, stage: &StagePlan, pipeline: &PipelinePlan) -> Result<Box<dyn Stage>, LaunchError> {
-        let StagePlan::Zip { device, op, format, level, depth, full, oversize, plain } = stage else {
+        let StagePlan::Zip { device, depth, full, .. } = stage else {
             unreachable!("the caller matched it");
         };
+        let StagePlan::Zip { op, format, level, window_bits, streams, refresh, oversize, plain, .. } = *stage
+        else {
+            unreachable!("as above");
+        };
         let mtu = self.mtu(pipeline);
-        let Ok(session) = ZipSession::new(*op, *format, *level) else {
-            unreachable!("the plan checked the level");
+        let checksum = if streams > 0 { Checksum::Crc32 } else { Checksum::None };
+        let Ok(session) =
+            ZipSession::with(ZipConfig { window_bits, checksum, ..ZipConfig::new(op, format, level) })
+        else {
+            unreachable!("the plan checked the numbers");
         };
         let device = &self.devices[*device];
         let session = device.create_session(SessionSpec::Zip(session))?;
         let pool = self.pools[pipeline.pool].clone();
-        let operation =
-            Zip { session, op: *op, format: *format, pool, mtu, oversize: *oversize, plain: *plain };
-        Ok(Box::new(AccelStage::new(operation, device.request_queue(*depth)?, *depth, *full)))
+        let operation = Zip { session, op, format, pool, mtu, oversize, plain };
+        let queue = device.request_queue(*depth)?;
+        Ok(if streams > 0 {
+            let flows = Flows::new(&**device, session, streams)?;
+            Box::new(AccelStage::new(ZipFlows::new(operation, flows, refresh), queue, *depth, *full))
+        } else {
+            Box::new(AccelStage::new(operation, queue, *depth, *full))
+        })
     }
 
     /// Starts a thread for each worker; none polls before all are pinned.

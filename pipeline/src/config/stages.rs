@@ -157,9 +157,18 @@ table! {
         /// The wrapping of the stream.
         #[serde(default = "default_format")]
         format: ZipFormat,
-        /// 0 (stored) to 12 (smallest).
+        /// 0 (stored) to 12 (smallest); 9 for streams.
         #[serde(default = "default_level")]
         level: Spanned<u8>,
+        /// How many flows are compressed as streams across their packets at a time; 0: each packet stands alone.
+        #[serde(default)]
+        streams: Option<Spanned<usize>>,
+        /// After how many packets a flow's stream begins anew, so that a receiver who missed one can go on.
+        #[serde(default)]
+        refresh: Option<Spanned<u32>>,
+        /// log2 of the window in bytes, 9 to 15.
+        #[serde(default)]
+        window_bits: Option<Spanned<u8>>,
         /// The most requests in flight.
         #[serde(default)]
         depth: Option<Spanned<usize>>,

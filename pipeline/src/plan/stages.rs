@@ -6,7 +6,9 @@ use toml::Spanned;
 use warpdrive_mempool::BURST;
 use warpdrive_pmd::engine::MAX_DEPTH;
 use warpdrive_pmd::engine::rsa::RsaOp;
-use warpdrive_pmd::engine::zip::MAX_LEVEL;
+use warpdrive_pmd::engine::zip::{
+    MAX_LEVEL, MAX_STREAM_LEVEL, WINDOW_BITS, ZipConfig, ZipFormat, ZipSession,
+};
 use warpdrive_pmd::port::MacAddr;
 
 use super::planner::Planner;
@@ -15,6 +17,7 @@ use crate::config::{DeviceDriver, EchoTable, Name, RsaTable, StageTable, ZipTabl
 use crate::demo;
 use crate::diag::Diagnostic;
 use crate::stage::classify::Rules;
+use crate::stage::flows::MAX_FLOWS;
 
 impl Planner<'_> {
     pub(super) fn stage(&mut self, pipeline: &str, table: &StageTable) -> Option<StagePlan> {
@@ -159,13 +162,41 @@ impl Planner<'_> {
 
     fn zip(&mut self, t: &ZipTable) -> Option<StagePlan> {
         let depth = self.depth(t.depth.as_ref());
+        let streams = self.within(
+            t.streams.as_ref(),
+            0,
+            0..=MAX_FLOWS,
+            "streams",
+            "0: none; a stream has about 300 KiB",
+        );
+        let refresh = self.within(
+            t.refresh.as_ref(),
+            64,
+            1..=65_535,
+            "refresh",
+            "packets; fewer for networks that lose many",
+        );
+        let window_bits = self.within(t.window_bits.as_ref(), 15, WINDOW_BITS, "window-bits", "15 is 32 KiB");
         let level = *t.level.get_ref();
-        if level > MAX_LEVEL {
+        let max = if streams > 0 { MAX_STREAM_LEVEL } else { MAX_LEVEL };
+        if level > max {
             self.error(
                 t.level.span(),
                 format!("level {level} is too high"),
-                format!("0 (stored) to {MAX_LEVEL} (smallest)"),
+                format!("0 (stored) to {max} (smallest{})", if streams > 0 { " of streams" } else { "" }),
             );
+        }
+        if streams > 0 && t.format != ZipFormat::Deflate {
+            let span = t.streams.as_ref().map_or(0..0, toml::Spanned::span);
+            self.error(span, "streams have no wrapping", "leave `format` out, or say format = \"deflate\"");
+        }
+        if level <= max
+            && let Err(e) = ZipSession::with(ZipConfig {
+                window_bits,
+                ..ZipConfig::new(*t.op.get_ref(), t.format, level)
+            })
+        {
+            self.error(t.zip.span(), e.to_string(), "leave `window-bits` out, or take a lower level");
         }
         let device = self.device(&t.zip, DeviceDriver::SoftZip)?;
         Some(StagePlan::Zip {
@@ -173,11 +204,36 @@ impl Planner<'_> {
             op: *t.op.get_ref(),
             format: t.format,
             level,
+            window_bits,
+            streams,
+            refresh,
             depth,
             full: t.full,
             oversize: t.oversize,
             plain: t.plain,
         })
+    }
+
+    /// A number within its range, or what it is if nobody said.
+    fn within<T>(
+        &mut self,
+        given: Option<&toml::Spanned<T>>,
+        usual: T,
+        range: std::ops::RangeInclusive<T>,
+        name: &str,
+        help: &str,
+    ) -> T
+    where
+        T: Copy + PartialOrd + std::fmt::Display,
+    {
+        let Some(given) = given else { return usual };
+        let value = *given.get_ref();
+        if !range.contains(&value) {
+            let message = format!("{name} = {value} is not possible: {} to {}", range.start(), range.end());
+            self.error(given.span(), message, help);
+            return usual;
+        }
+        value
     }
 
     fn echo(&mut self, t: &EchoTable) -> Option<StagePlan> {

@@ -1,5 +1,9 @@
 //! What the back ends have in common. All of them do raw DEFLATE; wrapping is done around them.
 
+#[cfg(feature = "isal")]
+use super::isal::{IsalDeflater, IsalInflater};
+use super::session::BackEnd;
+use super::zlibrs::{ZlibDeflater, ZlibInflater};
 use crate::device::{Flush, Status};
 
 /// How far a call went.
@@ -32,4 +36,22 @@ pub(super) trait Inflater: Send {
 
     /// Reads from `input` and writes to `output`, as far as either goes.
     fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, Status>;
+}
+
+/// A compressor of a back end that has streams.
+pub(super) fn deflater(back_end: BackEnd, level: u8, window_bits: u8) -> Box<dyn Deflater> {
+    match back_end {
+        #[cfg(feature = "isal")]
+        BackEnd::Isal => Box::new(IsalDeflater::new(level, window_bits)),
+        _ => Box::new(ZlibDeflater::new(level, window_bits)),
+    }
+}
+
+/// A decompressor of a back end that has streams.
+pub(super) fn inflater(back_end: BackEnd) -> Box<dyn Inflater> {
+    match back_end {
+        #[cfg(feature = "isal")]
+        BackEnd::Isal => Box::new(IsalInflater::new()),
+        _ => Box::new(ZlibInflater::new()),
+    }
 }

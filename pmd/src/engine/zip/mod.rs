@@ -10,6 +10,8 @@ mod back;
 mod checksum;
 mod cursor;
 mod frame;
+#[cfg(feature = "isal")]
+mod isal;
 mod join;
 mod libdeflate;
 mod probe;
@@ -21,8 +23,8 @@ mod zlibrs;
 
 pub use self::checksum::Checksum;
 pub use self::session::{
-    BackEnd, Limits, MAX_DICTIONARY, MAX_LEVEL, WINDOW_BITS, ZipConfig, ZipError, ZipFormat, ZipOp,
-    ZipSession,
+    BackEnd, HAS_ISAL, Limits, MAX_DICTIONARY, MAX_LEVEL, MAX_STREAM_LEVEL, WINDOW_BITS, ZipConfig, ZipError,
+    ZipFormat, ZipOp, ZipSession,
 };
 pub use self::stream::ZipStream;
 
@@ -80,8 +82,12 @@ impl Engine for ZipEngine {
     }
 
     fn describe((): &()) -> (Vec<&'static str>, String) {
-        let implementation =
-            "whole buffers: libdeflate, levels 0 to 12; streams and dictionaries: zlib-rs, levels 0 to 9";
-        (vec!["deflate", "zlib", "gzip"], implementation.to_owned())
+        let mut implementation =
+            "whole buffers: libdeflate, levels 0 to 12; streams and dictionaries: zlib-rs, levels 0 to 9"
+                .to_owned();
+        if HAS_ISAL {
+            implementation += "; level 1 of both: ISA-L";
+        }
+        (vec!["deflate", "zlib", "gzip"], implementation)
     }
 }

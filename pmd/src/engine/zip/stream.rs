@@ -2,11 +2,10 @@
 
 use arrayvec::ArrayVec;
 
-use super::back::{Deflater, Inflater};
+use super::back::{self, Deflater, Inflater};
 use super::cursor::{self, Input, Output};
 use super::frame::{self, HeaderReader, MAX_HEADER, MAX_TRAILER, Opened};
 use super::session::{ZipOp, ZipSession};
-use super::zlibrs::{ZlibDeflater, ZlibInflater};
 use crate::device::{Flush, Status};
 use crate::engine::{Job, Report};
 
@@ -20,13 +19,14 @@ enum Way {
 
 impl ZipStream {
     pub(super) fn new(session: &ZipSession) -> Result<Self, String> {
-        session.stream_back_end()?;
+        let back_end = session.stream_back_end()?;
         let config = session.config();
         Ok(Self(match config.op {
             ZipOp::Compress => {
-                Way::Compress(Compressing::new(Box::new(ZlibDeflater::new(config.level, config.window_bits))))
+                let deflater = back::deflater(back_end, config.level, config.window_bits);
+                Way::Compress(Compressing::new(deflater))
             }
-            ZipOp::Decompress => Way::Decompress(Decompressing::new(session, Box::new(ZlibInflater::new()))),
+            ZipOp::Decompress => Way::Decompress(Decompressing::new(session, back::inflater(back_end))),
         }))
     }
 

@@ -1,11 +1,10 @@
 //! Requests that stand alone.
 
-use super::back::{Deflater, Inflater, Step};
+use super::back::{self, Deflater, Inflater, Step};
 use super::frame::{self, HeaderReader};
 use super::libdeflate::{Compressors, Decompressor};
-use super::session::{BackEnd, ZipFormat, ZipOp, ZipSession};
+use super::session::{BackEnd, WINDOW_BITS, ZipFormat, ZipOp, ZipSession};
 use super::stream::ZipStream;
-use super::zlibrs::{ZlibDeflater, ZlibInflater};
 use super::{join, probe, stored};
 use crate::device::{Flush, Status};
 use crate::engine::{Job, Report};
@@ -14,14 +13,19 @@ use crate::engine::{Job, Report};
 pub(super) struct Whole {
     compressors: Compressors,
     decompressor: Decompressor,
-    /// By level and window, made when they are first used.
-    deflaters: Vec<((u8, u8), ZlibDeflater)>,
-    inflater: Option<ZlibInflater>,
+    #[cfg(feature = "isal")]
+    isal: super::isal::Whole,
+    /// Made when they are first used.
+    deflaters: Vec<(Setting, Box<dyn Deflater>)>,
+    inflaters: Vec<(BackEnd, Box<dyn Inflater>)>,
     joiner: join::Joiner,
     /// Input and output of chained requests, in one piece each.
     gathered: Vec<u8>,
     scattered: Vec<u8>,
 }
+
+/// Back end, level and window of a compressor.
+type Setting = (BackEnd, u8, u8);
 
 /// What was read, what was written, and the checksum of the uncompressed side.
 struct Done {
@@ -38,8 +42,10 @@ impl Whole {
         Self {
             compressors: Compressors::new(),
             decompressor: Decompressor::new(),
+            #[cfg(feature = "isal")]
+            isal: super::isal::Whole::new(),
             deflaters: Vec::new(),
-            inflater: None,
+            inflaters: Vec::new(),
             joiner: join::Joiner::new(),
             gathered: Vec::new(),
             scattered: Vec::new(),
@@ -151,8 +157,13 @@ impl Whole {
             let stored = if finish { stored::store(src, dst, true) } else { stored::store_open(src, dst) };
             return stored.ok_or(NO_ROOM);
         }
-        if session.whole == BackEnd::ZlibRs {
-            return self.zlib_body(session, src, dst, finish);
+        match session.whole {
+            #[cfg(feature = "isal")]
+            BackEnd::Isal if is_plain(session) => {
+                return self.isal.compress(level, src, dst, finish).ok_or(NO_ROOM);
+            }
+            BackEnd::Isal | BackEnd::ZlibRs => return self.stream_body(session, src, dst, finish),
+            _ => {}
         }
         let n = self.compressors.compress(level, src, dst).ok_or(NO_ROOM)?;
         if finish {
@@ -162,16 +173,17 @@ impl Whole {
         self.joiner.open(dst, n).map_err(|_| Status::EngineFailed)?.ok_or(NO_ROOM)
     }
 
-    fn zlib_body(
+    /// By a back end's streams.
+    fn stream_body(
         &mut self,
         session: &ZipSession,
         src: &[u8],
         dst: &mut [u8],
         finish: bool,
     ) -> Result<usize, Status> {
-        let of = (session.config.level, session.config.window_bits);
+        let of = (session.whole, session.config.level, session.config.window_bits);
         let place = self.deflaters.iter().position(|(key, _)| *key == of).unwrap_or_else(|| {
-            self.deflaters.push((of, ZlibDeflater::new(of.0, of.1)));
+            self.deflaters.push((of, back::deflater(of.0, of.1, of.2)));
             self.deflaters.len() - 1
         });
         let deflater = &mut self.deflaters[place].1;
@@ -185,6 +197,9 @@ impl Whole {
         let bound = match session.whole {
             // zlib's own worst case: nine bits for each byte, which is what level 1 makes of noise.
             BackEnd::ZlibRs => len + len.div_ceil(8) + len.div_ceil(64) + 64,
+            // A code of at most 15 bits for each byte, if it is never stored.
+            BackEnd::Isal if !is_plain(session) => 2 * len + 512,
+            BackEnd::Isal => stored::bound(len),
             _ => self.compressors.bound(session.config.level, len) + join::MARK,
         };
         (bound.max(stored::bound(len)) + around) as u32
@@ -202,10 +217,11 @@ impl Whole {
             None => &[],
         };
         let body = &src[header..];
-        let (read, written) = if dictionary.is_empty() && session.whole == BackEnd::Libdeflate {
-            self.decompressor.decompress(body, dst)?
-        } else {
-            self.inflate(dictionary, body, dst)?
+        let (read, written) = match session.whole {
+            BackEnd::Libdeflate if dictionary.is_empty() => self.decompressor.decompress(body, dst)?,
+            #[cfg(feature = "isal")]
+            BackEnd::Isal if dictionary.is_empty() => self.isal.decompress(body, dst)?,
+            back_end => self.inflate(back_end, dictionary, body, dst)?,
         };
         let checksum = session.checksum().of(&dst[..written]);
         let trailer = frame::trailer(session.config.format, checksum, written as u64);
@@ -223,8 +239,18 @@ impl Whole {
         Ok(Done { consumed, produced: written, checksum })
     }
 
-    fn inflate(&mut self, dictionary: &[u8], src: &[u8], dst: &mut [u8]) -> Result<(usize, usize), Status> {
-        let inflater = self.inflater.get_or_insert_with(ZlibInflater::new);
+    fn inflate(
+        &mut self,
+        back_end: BackEnd,
+        dictionary: &[u8],
+        src: &[u8],
+        dst: &mut [u8],
+    ) -> Result<(usize, usize), Status> {
+        let place = self.inflaters.iter().position(|(key, _)| *key == back_end).unwrap_or_else(|| {
+            self.inflaters.push((back_end, back::inflater(back_end)));
+            self.inflaters.len() - 1
+        });
+        let inflater = &mut self.inflaters[place].1;
         inflater.restart()?;
         if !dictionary.is_empty() {
             inflater.dictionary(dictionary)?;
@@ -246,4 +272,9 @@ impl Whole {
             }
         }
     }
+}
+
+/// Whether it compresses without what only streams have.
+fn is_plain(session: &ZipSession) -> bool {
+    session.dictionary_id.is_none() && session.config.window_bits == *WINDOW_BITS.end()
 }
