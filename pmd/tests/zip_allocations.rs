@@ -7,7 +7,7 @@ use warpdrive_mempool::{DmaMode, Domain, Mempool, Packet, PageChoice, PageSize, 
 use warpdrive_pmd::device::{
     Completion, Device, Flush, Queue, Request, SessionId, SessionSpec, Status, Stream,
 };
-use warpdrive_pmd::engine::zip::{BackEnd, ZipConfig, ZipEngine, ZipFormat, ZipOp, ZipSession};
+use warpdrive_pmd::engine::zip::{BackEnd, HAS_ISAL, ZipConfig, ZipEngine, ZipFormat, ZipOp, ZipSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
 
@@ -155,6 +155,9 @@ fn sessions() -> Vec<ZipConfig> {
         .map(|level| config(ZipFormat::Gzip, level, BackEnd::Libdeflate))
         .chain((0..=9).map(|level| config(ZipFormat::Zlib, level, BackEnd::ZlibRs)))
         .collect();
+    if HAS_ISAL {
+        all.extend((0..=3).map(|level| config(ZipFormat::Deflate, level, BackEnd::Isal)));
+    }
     // Blocks that are opened.
     all.extend([1, 6, 12].map(|level| config(ZipFormat::Deflate, level, BackEnd::Libdeflate)));
     let dictionary = b"a dictionary that both sides know".to_vec();
