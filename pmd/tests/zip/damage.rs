@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use warpdrive_pmd::device::{Flush, SessionId, Status, Stream};
 use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::zip::{ZipConfig, ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{HAS_ISAL, ZipConfig, ZipFormat, ZipOp};
 
 use crate::data::{FORMATS, KINDS, Kind, Sample, back_ends};
 use crate::feed::{Feed, even};
@@ -56,10 +56,17 @@ impl Readers {
                 Err((status, _)) => failed.push(status),
             }
         }
-        if results.is_empty() {
+        // ISA-L takes codes that are not complete, which are undefined. In a wrapping the checksum finds out.
+        let only_isal = HAS_ISAL && self.format == ZipFormat::Deflate && results.len() == 2;
+        if results.is_empty() || only_isal {
             return Err(failed);
         }
-        assert!(failed.is_empty(), "{:?}: {failed:?}, and {} can read it", self.format, results.len());
+        assert!(
+            failed.is_empty(),
+            "{:?}: {failed:?}, and {} can read it: {src:x?}",
+            self.format,
+            results.len()
+        );
         assert!(results.iter().all(|result| *result == results[0]), "they read different bytes");
         Ok(results.swap_remove(0).1)
     }
