@@ -57,7 +57,8 @@ fn sixty_four_segments_are_taken_and_not_one_more() {
         let mut with_empty = many(MAX_SEGMENTS);
         (0..20).for_each(|i| with_empty.insert(3 * i, b""));
         let total = 5 * MAX_SEGMENTS;
-        let cases: [(Vec<&[u8]>, Vec<usize>, Status); 5] = [
+        type Case<'a> = (Vec<&'a [u8]>, Vec<usize>, Status);
+        let cases: [Case<'_>; 5] = [
             (many(MAX_SEGMENTS), vec![5; MAX_SEGMENTS], Status::Ok),
             (with_empty, vec![total], Status::Ok),
             (many(MAX_SEGMENTS + 1), vec![total + 5], Status::TooManySegments),

@@ -3,56 +3,72 @@
 use proptest::prelude::*;
 use warpdrive_pmd::device::{Flush, SessionId, Status, Stream};
 use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::zip::{BackEnd, ZipConfig, ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{HAS_ISAL, ZipConfig, ZipFormat, ZipOp};
 
-use crate::data::{FORMATS, KINDS, Kind, Sample};
+use crate::data::{FORMATS, KINDS, Kind, Sample, back_ends};
 use crate::feed::{Feed, even};
 use crate::rig::{Call, Rig, check};
-
-const BACK_ENDS: [BackEnd; 2] = [BackEnd::Libdeflate, BackEnd::ZlibRs];
 
 /// Ways to decompress one format.
 struct Readers {
     format: ZipFormat,
-    whole: [SessionId; 2],
-    session: SessionId,
-    stream: Option<Stream>,
+    whole: Vec<SessionId>,
+    /// With a stream each.
+    streams: Vec<(SessionId, Option<Stream>)>,
 }
 
 impl Readers {
     fn new(rig: &Rig, format: ZipFormat) -> Self {
-        let config = ZipConfig::new(ZipOp::Decompress, format, 0);
-        let whole = BACK_ENDS.map(|back_end| rig.session(ZipConfig { back_end, ..config.clone() }));
-        let session = rig.session(config);
-        Self { format, whole, session, stream: Some(rig.stream(session)) }
+        let session =
+            |back_end| rig.session(ZipConfig { back_end, ..ZipConfig::new(ZipOp::Decompress, format, 0) });
+        let whole = back_ends().iter().map(|(back_end, _)| session(*back_end)).collect();
+        let streams = back_ends().into_iter().skip(1).map(|(back_end, _)| {
+            let session = session(back_end);
+            (session, Some(rig.stream(session)))
+        });
+        Self { format, whole, streams: streams.collect() }
     }
 
-    /// What each says of the bytes. They need not agree on what is wrong, but on whether something is.
-    fn read(&mut self, rig: &mut Rig, src: &[u8], room: usize, piece: usize) -> Result<Vec<u8>, [Status; 3]> {
-        let whole = self.whole.map(|session| rig.run(Call::new(session, src, room)));
-        let mut stream = self.stream.take().unwrap();
-        if stream.is_broken() {
-            let again = rig.run(Call { stream: Some(stream), ..Call::new(self.session, src, room) });
-            assert_eq!(again.status, Status::BadStream, "broken until it is restarted");
-            stream = again.stream.unwrap();
-            stream.restart();
-        }
-        let pieces = even(src.len(), piece, Flush::None, Flush::Finish);
-        let (back, fed) = Feed::new(self.session, &[room.div_ceil(3).max(1)]).run(rig, stream, src, pieces);
-        self.stream = Some(back);
-        let [libdeflate, zlib_rs] = whole;
-        match (libdeflate.status, zlib_rs.status, fed) {
-            (Status::Ok, Status::Ok, Ok(fed)) => {
-                assert!(fed.ended && fed.output == libdeflate.output && fed.output == zlib_rs.output);
-                assert_eq!([fed.consumed, libdeflate.consumed], [zlib_rs.consumed; 2]);
-                Ok(fed.output)
+    /// What each says of the bytes: as a whole, then as streams. They need not agree on what is wrong, but on whether
+    /// something is.
+    fn read(&mut self, rig: &mut Rig, src: &[u8], room: usize, piece: usize) -> Result<Vec<u8>, Vec<Status>> {
+        let (mut results, mut failed) = (Vec::new(), Vec::new());
+        for session in &self.whole {
+            let done = rig.run(Call::new(*session, src, room));
+            match done.status {
+                Status::Ok => results.push((done.consumed, done.output)),
+                status => failed.push(status),
             }
-            // What a stream gave away before it saw the damage was right, so nothing to compare.
-            (Status::Ok, ..) | (_, Status::Ok, _) | (_, _, Ok(_)) => {
-                panic!("{:?}: {:?} {:?}", self.format, libdeflate.status, zlib_rs.status)
-            }
-            (a, b, Err((c, _))) => Err([a, b, c]),
         }
+        for (session, place) in &mut self.streams {
+            let mut stream = place.take().unwrap();
+            if stream.is_broken() {
+                let again = rig.run(Call { stream: Some(stream), ..Call::new(*session, src, room) });
+                assert_eq!(again.status, Status::BadStream, "broken until it is restarted");
+                stream = again.stream.unwrap();
+                stream.restart();
+            }
+            let pieces = even(src.len(), piece, Flush::None, Flush::Finish);
+            let (back, fed) = Feed::new(*session, &[room.div_ceil(3).max(1)]).run(rig, stream, src, pieces);
+            *place = Some(back);
+            match fed {
+                Ok(fed) => results.push((fed.consumed, fed.output)),
+                Err((status, _)) => failed.push(status),
+            }
+        }
+        // ISA-L takes codes that are not complete, which are undefined. In a wrapping the checksum finds out.
+        let only_isal = HAS_ISAL && self.format == ZipFormat::Deflate && results.len() == 2;
+        if results.is_empty() || only_isal {
+            return Err(failed);
+        }
+        assert!(
+            failed.is_empty(),
+            "{:?}: {failed:?}, and {} can read it: {src:x?}",
+            self.format,
+            results.len()
+        );
+        assert!(results.iter().all(|result| *result == results[0]), "they read different bytes");
+        Ok(results.swap_remove(0).1)
     }
 }
 
@@ -104,15 +120,18 @@ fn a_stream_that_is_cut_short_anywhere_is_told_and_goes_on_if_there_is_more() {
             let plain = Sample { kind, len: 300, seed: 2 }.bytes();
             let good = compressed(&mut rig, format, level, &plain);
             for cut in 0..good.len() {
-                let [libdeflate, zlib_rs, stream] =
-                    readers.read(&mut rig, &good[..cut], plain.len() + 9, 40).unwrap_err();
-                assert_eq!([zlib_rs, stream], [Status::Truncated; 2], "{format:?} cut at {cut}");
+                let mut failed = readers.read(&mut rig, &good[..cut], plain.len() + 9, 40).unwrap_err();
+                // libdeflate does not tell the one from the other.
+                let libdeflate = failed.remove(0);
                 assert!(matches!(libdeflate, Status::Truncated | Status::BadInput), "{libdeflate:?}");
+                assert!(failed.iter().all(|status| *status == Status::Truncated), "cut at {cut}: {failed:?}");
                 // What is there so far comes out; then the rest.
-                let fresh = rig.stream(readers.session);
-                let pieces = [(cut, Flush::None), (good.len() - cut, Flush::Finish)];
-                let (_, fed) = Feed::new(readers.session, &[1_000]).run(&mut rig, fresh, &good, pieces);
-                assert!(fed.unwrap().output == plain);
+                for (session, _) in &readers.streams {
+                    let fresh = rig.stream(*session);
+                    let pieces = [(cut, Flush::None), (good.len() - cut, Flush::Finish)];
+                    let (_, fed) = Feed::new(*session, &[1_000]).run(&mut rig, fresh, &good, pieces);
+                    assert!(fed.unwrap().output == plain);
+                }
             }
         }
     }

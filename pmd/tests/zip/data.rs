@@ -2,10 +2,29 @@
 
 use proptest::prelude::*;
 use warpdrive_pmd::device::Flush;
-use warpdrive_pmd::engine::zip::{BackEnd, Checksum, ZipConfig, ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{BackEnd, Checksum, HAS_ISAL, ZipConfig, ZipFormat, ZipOp};
 
 pub const FORMATS: [ZipFormat; 3] = [ZipFormat::Deflate, ZipFormat::Zlib, ZipFormat::Gzip];
 pub const KINDS: [Kind; 6] = [Kind::Random, Kind::Text, Kind::Repetitive, Kind::Runs, Kind::Few, Kind::Mixed];
+
+/// Those that are there, with their highest levels.
+pub fn back_ends() -> Vec<(BackEnd, u8)> {
+    let mut all = vec![(BackEnd::Libdeflate, 12), (BackEnd::ZlibRs, 9)];
+    if HAS_ISAL {
+        all.push((BackEnd::Isal, 3));
+    }
+    all
+}
+
+/// Every level of every back end.
+pub fn levels() -> impl Iterator<Item = (BackEnd, u8)> {
+    back_ends().into_iter().flat_map(|(back_end, top)| (0..=top).map(move |level| (back_end, level)))
+}
+
+/// Every level that streams can have.
+pub fn stream_levels() -> impl Iterator<Item = (BackEnd, u8)> {
+    levels().filter(|(back_end, _)| *back_end != BackEnd::Libdeflate)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -158,15 +177,21 @@ impl Setting {
 pub fn setting(for_streams: bool) -> impl Strategy<Value = Setting> {
     let dictionary = prop_oneof![2 => Just(None), 1 => sample(32_768).prop_map(Some)];
     let window = prop_oneof![1 => Just(15_u8), 1 => 9..=15_u8];
-    let back_end = proptest::sample::select(&[BackEnd::Auto, BackEnd::Libdeflate, BackEnd::ZlibRs][..]);
+    let mut all = vec![BackEnd::Auto];
+    all.extend(back_ends().into_iter().map(|(back_end, _)| back_end));
+    let back_end = proptest::sample::select(all);
     (format(), 0..=12_u8, window, dictionary, checksum(), back_end).prop_map(
         move |(format, level, window_bits, dictionary, checksum, back_end)| {
             let none = Sample { kind: Kind::Text, len: 0, seed: 0 };
             let dictionary = dictionary.filter(|_| format != ZipFormat::Gzip).unwrap_or(none);
-            let only_zlib_rs = for_streams || window_bits < 15 || dictionary.len > 0;
-            let back_end =
-                if only_zlib_rs && back_end == BackEnd::Libdeflate { BackEnd::Auto } else { back_end };
-            let level = if only_zlib_rs || back_end == BackEnd::ZlibRs { level % 10 } else { level };
+            let narrow = for_streams || window_bits < 15 || dictionary.len > 0;
+            let back_end = if narrow && back_end == BackEnd::Libdeflate { BackEnd::Auto } else { back_end };
+            let level = match back_end {
+                BackEnd::Isal => level % 4,
+                BackEnd::ZlibRs => level % 10,
+                _ if narrow => level % 10,
+                _ => level,
+            };
             Setting { format, level, window_bits, dictionary, checksum, back_end }
         },
     )

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use warpdrive_pmd::device::{Device, Flush, Status};
 use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::zip::{BackEnd, ZipConfig, ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{ZipConfig, ZipFormat, ZipOp};
 
 use crate::data::{self, KINDS, Sample};
 use crate::rig::{CORE, Call, Rig, check};
@@ -40,7 +40,7 @@ fn joins(rig: &mut Rig, blocks: &[(Sample, ZipConfig, Vec<usize>)]) {
 }
 
 fn read(rig: &mut Rig, stream: &[u8], plain: &[u8]) {
-    for back_end in [BackEnd::Libdeflate, BackEnd::ZlibRs] {
+    for (back_end, _) in data::back_ends() {
         let session =
             rig.session(ZipConfig { back_end, ..ZipConfig::new(ZipOp::Decompress, ZipFormat::Deflate, 0) });
         let done = rig.run(Call::new(session, stream, plain.len()));
@@ -75,8 +75,7 @@ fn blocks_from_an_engine_core_joined_are_one_stream() {
 fn every_level_opens_every_kind_of_block() {
     let mut rig = Rig::new(Placement::Inline);
     for kind in KINDS {
-        for back_end in [BackEnd::Libdeflate, BackEnd::ZlibRs] {
-            let top = if back_end == BackEnd::Libdeflate { 12 } else { 9 };
+        for (back_end, top) in data::back_ends() {
             // Lengths about those at which a block ends at each bit of a byte.
             let blocks: Vec<_> = (0..=top)
                 .flat_map(|level| [0, 1, 2, 3, 4, 5, 6, 7, 8, 700, 70_000].map(|len| (level, len)))

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use warpdrive_pmd::device::{Flush, Status};
 use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::zip::{Checksum, ZipConfig, ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{BackEnd, Checksum, ZipConfig, ZipFormat, ZipOp};
 
 use crate::data::{self, FORMATS, KINDS, Kind, Sample, Setting};
 use crate::feed::{Fed, Feed, even};
@@ -145,10 +145,12 @@ fn a_stream_comes_back_from_an_engine_core() {
 fn a_byte_at_a_time_on_both_sides_at_every_level() {
     let mut rig = Rig::new(Placement::Inline);
     let plain = Sample { kind: Kind::Text, len: 700, seed: 3 }.bytes();
-    for level in 0..=9 {
+    for (back_end, level) in data::stream_levels() {
+        rig.clear();
         for format in FORMATS {
             for flush in [Flush::None, Flush::Sync, Flush::Full] {
-                let session = rig.session(ZipConfig::new(ZipOp::Compress, format, level));
+                let config = |op| ZipConfig { back_end, ..ZipConfig::new(op, format, level) };
+                let session = rig.session(config(ZipOp::Compress));
                 let feed = Feed::new(session, &[1]);
                 let stream = rig.stream(session);
                 let pieces = even(plain.len(), 1, flush, Flush::Finish);
@@ -157,7 +159,7 @@ fn a_byte_at_a_time_on_both_sides_at_every_level() {
                 if flush == Flush::Full {
                     assert!(fed.output.len() > 5 * plain.len(), "a mark of five bytes behind each");
                 }
-                let session = rig.session(ZipConfig::new(ZipOp::Decompress, format, level));
+                let session = rig.session(config(ZipOp::Decompress));
                 let stream = rig.stream(session);
                 let pieces = even(fed.output.len(), 1, Flush::None, Flush::Finish);
                 let (_, back) = Feed::new(session, &[1]).run(&mut rig, stream, &fed.output, pieces);
@@ -170,8 +172,9 @@ fn a_byte_at_a_time_on_both_sides_at_every_level() {
 #[test]
 fn a_flush_that_is_repeated_adds_nothing_or_an_empty_block_and_comes_to_an_end() {
     let mut rig = Rig::new(Placement::Inline);
-    for level in 0..=9 {
-        let session = rig.session(ZipConfig::new(ZipOp::Compress, ZipFormat::Deflate, level));
+    for (back_end, level) in data::stream_levels() {
+        let config = ZipConfig { back_end, ..ZipConfig::new(ZipOp::Compress, ZipFormat::Deflate, level) };
+        let session = rig.session(config);
         for room in [1, 4, 5, 6, 63, 64, 65, 100] {
             let stream = rig.stream(session);
             let pieces = [Flush::None, Flush::Sync, Flush::Sync, Flush::None, Flush::Full, Flush::Full]
@@ -179,8 +182,10 @@ fn a_flush_that_is_repeated_adds_nothing_or_an_empty_block_and_comes_to_an_end()
             let pieces = pieces.into_iter().chain([(5, Flush::Sync), (0, Flush::Sync), (0, Flush::Finish)]);
             let (_, fed) = Feed::new(session, &[room]).run(&mut rig, stream, b"bytes", pieces);
             let fed = fed.unwrap();
-            assert_eq!(decode_part(&fed.output), b"bytes", "level {level}, windows of {room}");
-            assert!(fed.output.len() < 100, "{} bytes", fed.output.len());
+            assert_eq!(decode_part(&fed.output), b"bytes", "{back_end:?}, level {level}, windows of {room}");
+            // ISA-L writes a code of some hundred bytes for each, also of nothing.
+            let most = if back_end == BackEnd::Isal { 1_000 } else { 100 };
+            assert!(fed.output.len() < most, "{} bytes", fed.output.len());
         }
     }
 }
@@ -239,17 +244,27 @@ fn a_checksum_is_that_of_all_bytes_so_far() {
 fn a_stream_that_was_to_be_finished_takes_no_more() {
     let mut rig = Rig::new(Placement::Inline);
     let plain = Sample { kind: Kind::Text, len: 2_000, seed: 6 }.bytes();
-    for format in FORMATS {
-        let session = rig.session(ZipConfig::new(ZipOp::Compress, format, 6));
+    for (format, (back_end, level)) in
+        FORMATS.into_iter().flat_map(|f| data::stream_levels().map(move |l| (f, l)))
+    {
+        let session = rig.session(ZipConfig { back_end, ..ZipConfig::new(ZipOp::Compress, format, level) });
         let stream = Some(rig.stream(session));
         let whole = rig.run(Call { stream, ..Call::new(session, &plain, 4_000) }).output.len();
         for room in whole - 9..whole {
             for (more, flush) in [(&b"more"[..], Flush::Finish), (b"more", Flush::None), (b"", Flush::Sync)] {
                 let stream = Some(rig.stream(session));
                 let done = rig.run(Call { stream, ..Call::new(session, &plain, room) });
-                assert_eq!((done.status, done.consumed), (Status::OutputFull, plain.len()));
+                assert_eq!(done.status, Status::OutputFull);
+                if done.consumed < plain.len() && back_end == BackEnd::Isal {
+                    continue; // it may go on
+                }
+                assert_eq!(done.consumed, plain.len());
                 let done = rig.run(Call { stream: done.stream, flush, ..Call::new(session, more, 9_000) });
-                assert_eq!(done.status, Status::BadStream, "{format:?} with room for {room}, {flush:?}");
+                assert_eq!(
+                    done.status,
+                    Status::BadStream,
+                    "{back_end:?} {level} {format:?} with room for {room}, {flush:?}"
+                );
             }
         }
     }
@@ -257,35 +272,45 @@ fn a_stream_that_was_to_be_finished_takes_no_more() {
 
 #[test]
 fn a_restart_in_the_midst_leaves_nothing_behind() {
+    let level = proptest::sample::select(data::stream_levels().collect::<Vec<_>>());
     let strategy = (
-        0..=9_u8,
+        level,
         9..=15_u8,
         data::sample(150_000),
         data::sample(150_000),
         data::script(70_000),
         0..3_000_usize,
     );
-    check(Placement::Inline, 200, strategy, |rig, (level, window_bits, first, second, script, room)| {
-        let config = ZipConfig { window_bits, ..ZipConfig::new(ZipOp::Compress, ZipFormat::Zlib, level) };
-        let session = rig.session(config);
-        let (mut stream, mut at, first) = (rig.stream(session), 0, first.bytes());
-        // As far as it goes, without sending again what found no room.
-        for (len, flush) in script.into_iter().chain([(first.len(), Flush::Finish)]) {
-            let piece = &first[at..][..len.min(first.len() - at)];
-            let done = rig.run(Call { stream: Some(stream), flush, ..Call::new(session, piece, room) });
-            stream = done.stream.unwrap();
-            at += done.consumed;
-            if done.status == Status::OutputFull {
-                break;
+    check(
+        Placement::Inline,
+        200,
+        strategy,
+        |rig, ((back_end, level), window_bits, first, second, script, room)| {
+            let config = ZipConfig {
+                window_bits,
+                back_end,
+                ..ZipConfig::new(ZipOp::Compress, ZipFormat::Zlib, level)
+            };
+            let session = rig.session(config);
+            let (mut stream, mut at, first) = (rig.stream(session), 0, first.bytes());
+            // As far as it goes, without sending again what found no room.
+            for (len, flush) in script.into_iter().chain([(first.len(), Flush::Finish)]) {
+                let piece = &first[at..][..len.min(first.len() - at)];
+                let done = rig.run(Call { stream: Some(stream), flush, ..Call::new(session, piece, room) });
+                stream = done.stream.unwrap();
+                at += done.consumed;
+                if done.status == Status::OutputFull {
+                    break;
+                }
             }
-        }
-        stream.restart();
-        let plain = second.bytes();
-        let pieces = even(plain.len(), 40_000, Flush::None, Flush::Finish);
-        let fed = Feed::new(session, &[65_000]).run(rig, stream, &plain, pieces).1.unwrap();
-        let back = rig.session(ZipConfig::new(ZipOp::Decompress, ZipFormat::Zlib, 0));
-        let done = rig.run(Call::new(back, &fed.output, plain.len()));
-        assert_eq!(done.status, Status::Ok);
-        assert!(done.output == plain);
-    });
+            stream.restart();
+            let plain = second.bytes();
+            let pieces = even(plain.len(), 40_000, Flush::None, Flush::Finish);
+            let fed = Feed::new(session, &[65_000]).run(rig, stream, &plain, pieces).1.unwrap();
+            let back = rig.session(ZipConfig::new(ZipOp::Decompress, ZipFormat::Zlib, 0));
+            let done = rig.run(Call::new(back, &fed.output, plain.len()));
+            assert_eq!(done.status, Status::Ok);
+            assert!(done.output == plain);
+        },
+    );
 }

@@ -126,6 +126,9 @@ struct Compressing {
     part: Part,
     /// Whether all input is read, and nothing is left but to write.
     is_closed: bool,
+    /// A flush that is complete, but for what is in `spill`: it is not asked of the back end again, which may begin it
+    /// anew, and so never come to its end in small windows.
+    flushed: Option<Flush>,
     sum: Sum,
     /// Comes before anything else.
     spill: Spill,
@@ -133,12 +136,20 @@ struct Compressing {
 
 impl Compressing {
     fn new(deflater: Box<dyn Deflater>) -> Self {
-        Self { deflater, part: Part::Header, is_closed: false, sum: Sum::default(), spill: Spill::default() }
+        Self {
+            deflater,
+            part: Part::Header,
+            is_closed: false,
+            flushed: None,
+            sum: Sum::default(),
+            spill: Spill::default(),
+        }
     }
 
     fn restart(&mut self, session: &ZipSession) -> Result<(), Status> {
         self.deflater.restart(&session.config.dictionary)?;
-        (self.part, self.is_closed, self.sum) = (Part::Header, false, Sum::new(session));
+        (self.part, self.is_closed, self.flushed) = (Part::Header, false, None);
+        self.sum = Sum::new(session);
         self.spill.clear();
         Ok(())
     }
@@ -161,7 +172,8 @@ impl Compressing {
         if !self.spill.drain(output) {
             return Ok(true);
         }
-        if self.part == Part::Body && !self.body(session, input, output, flush)? {
+        let is_complete = self.flushed.take() == Some(flush) && input.bytes().is_empty();
+        if self.part == Part::Body && !is_complete && !self.body(session, input, output, flush)? {
             return Ok(true);
         }
         if self.part == Part::Body && flush == Flush::Finish {
@@ -205,6 +217,7 @@ impl Compressing {
             let drained = self.spill.drain(output);
             self.is_closed = flush == Flush::Finish && input.bytes().is_empty();
             if last && step.done {
+                self.flushed = (!drained).then_some(flush);
                 return Ok(drained);
             }
             if !drained || output.is_full() {
