@@ -123,14 +123,14 @@ impl Deflater for QuickDeflater {
                     self.encode(End::Sync)?
                 }
                 Flush::None if block == BLOCK => self.encode(End::Open)?,
-                _ => {
-                    step.done = true;
-                    return Ok(step);
-                }
+                _ => step.done = true,
             }
             if flush == Flush::Full {
-                self.input.clear();
+                self.input.clear(); // what follows refers to nothing before
                 (self.start, self.is_known) = (0, false);
+            }
+            if step.done {
+                return Ok(step);
             }
         }
     }
