@@ -130,8 +130,8 @@ impl Args for Level {
 
 impl FromArgMatches for Level {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        let letter = LETTERS.iter().position(|id| given(&id)).map(|level| level as u8);
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let letter = LETTERS.iter().position(|id| given(id)).map(|level| level as u8);
         let number = matches.get_one(NUMBER).copied();
         Ok(Self(letter.or(number).unwrap_or(DEFAULT_LEVEL)))
     }

@@ -10,7 +10,7 @@ use warpdrive_mempool::Mempool;
 use warpdrive_pmd::device::{Completion, Flush, Request, SessionId, Status};
 use warpdrive_pmd::engine::zip::{Checksum, ZipFormat, ZipOp};
 
-use super::chain::{self, Chain};
+use super::chain::{self, Chain, MIN_BLOCK};
 use super::engines::{self, Choice, Lane, Refused};
 use super::failure::Failure;
 use super::header::{self, LAST_BLOCK, Origin};
@@ -65,10 +65,23 @@ pub(super) struct Sizes {
 }
 
 impl Compressor {
-    pub(super) fn new(choice: &Choice, format: ZipFormat, level: u8, block: usize) -> Result<Self, Refused> {
-        let blocks = choice.cpus.len() * (DEPTH + 1) + 1;
+    /// For files of `largest` bytes at most, where that is known: small ones need neither all cores nor much memory.
+    pub(super) fn new(
+        choice: &Choice,
+        format: ZipFormat,
+        level: u8,
+        block: usize,
+        largest: Option<u64>,
+    ) -> Result<Self, Refused> {
+        // One more byte: where a block is not full, the input ends in it.
+        let largest =
+            largest.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)).saturating_add(1);
+        let block = block.min(largest.max(MIN_BLOCK));
+        let needed = largest.div_ceil(block);
+        let lanes = choice.cpus.len().min(needed);
+        let blocks = (lanes * (DEPTH + 1)).min(needed) + 1;
         let buffers = blocks * (chain::buffers(block) + chain::buffers(block + MORE));
-        let (lanes, pool) = engines::open(choice, usize::MAX, DEPTH, buffers)?;
+        let (lanes, pool) = engines::open(choice, lanes, DEPTH, buffers)?;
         let checksum = engines::checksum(format);
         let sessions = lanes
             .iter()

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use warpdrive_mempool::Mempool;
 use warpdrive_pmd::device::{Completion, Flush, Request, SessionId, Status, Stream};
-use warpdrive_pmd::engine::zip::{Checksum, ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
 
 use super::chain::{self, Chain};
 use super::engines::{self, Choice, Lane, Refused};

@@ -53,8 +53,6 @@ pub(super) enum Refused {
     Memory(#[from] MemError),
     #[error("{0}")]
     Session(#[from] ZipError),
-    #[error("cannot handle signals: {0}")]
-    Signals(std::io::Error),
 }
 
 /// One device with its queue.

@@ -44,6 +44,24 @@ enum Trouble {
     Unread,
 }
 
+/// The worst that came of the files so far.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worst {
+    Nothing,
+    Warning,
+    Error,
+}
+
+impl Worst {
+    fn code(self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Warning => 2,
+            Self::Error => 1,
+        }
+    }
+}
+
 /// `warpdrive zip`.
 pub fn zip(args: &ZipArgs, allowed: &[usize]) -> ExitCode {
     let choice = match choose(args, allowed) {
@@ -60,31 +78,24 @@ pub fn zip(args: &ZipArgs, allowed: &[usize]) -> ExitCode {
     let standard_input = [PathBuf::from("-")];
     let files = if args.files.is_empty() { &standard_input[..] } else { &args.files };
     let mut run = Run::new(args, choice);
-    let mut worst = 0;
+    let mut worst = Worst::Nothing;
     for path in files {
         let code = match run.one(path) {
-            Ok(()) => 0,
+            Ok(()) => Worst::Nothing,
             Err(Trouble::Warned(what)) => {
                 warn(args, &what);
-                2
+                Worst::Warning
             }
             Err(Trouble::Failed(what)) => {
                 eprintln!("error: {what}");
-                1
+                Worst::Error
             }
             Err(Trouble::Unread) => return unread(),
         };
-        // An error counts more than a warning.
-        worst = if worst == 1 {
-            1
-        } else if code == 1 {
-            1
-        } else {
-            worst.max(code)
-        };
+        worst = worst.max(code);
     }
     match run.totals() {
-        Ok(()) => ExitCode::from(worst),
+        Ok(()) => ExitCode::from(worst.code()),
         Err(_) => unread(),
     }
 }

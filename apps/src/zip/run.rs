@@ -13,7 +13,7 @@ use super::Trouble::{self, Failed, Unread, Warned};
 use super::args::ZipArgs;
 use super::compress::{Compressor, Sizes};
 use super::decompress::{Begun, Behind, Decompressor, Unpacked};
-use super::engines::{Choice, Refused};
+use super::engines::Choice;
 use super::failure::Failure;
 use super::files::{self, Input, Rules};
 use super::header::{self, Begins, Origin};
@@ -57,7 +57,7 @@ impl<'a> Run<'a> {
             files::open(path, rules)?
         };
         larger_pipe(&input.file);
-        let total = input.data.is_file().then(|| input.data.len());
+        let total = input.data.is_file().then_some(input.data.len());
         let shows = !args.quiet && io::stderr().is_terminal();
         let mut progress = Progress::new(shows, &shown(path), total);
         match (decompress, reads_only) {
@@ -87,7 +87,9 @@ impl<'a> Run<'a> {
         };
         let origin = if args.no_name { Origin::default() } else { origin(input) };
         if self.compressor.is_none() {
-            let made = Compressor::new(&self.choice, format, args.level.0, args.block).map_err(refused)?;
+            let largest = largest(&args.files);
+            let made = Compressor::new(&self.choice, format, args.level.0, args.block, largest);
+            let made = made.map_err(|e| Failed(e.to_string()))?;
             self.compressor = Some(made);
             exact_sleep();
         }
@@ -254,8 +256,13 @@ fn exact_sleep() {
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(TIMER_SLACK_NS));
 }
 
-fn refused(e: Refused) -> Trouble {
-    Failed(e.to_string())
+/// Bytes of the largest of some files, if all are files.
+fn largest(files: &[PathBuf]) -> Option<u64> {
+    let sizes = files.iter().map(|path| {
+        // One that cannot be found is not going to be done.
+        fs::metadata(path).map_or(Some(0), |data| data.is_file().then_some(data.len()))
+    });
+    sizes.collect::<Option<Vec<_>>>().and_then(|sizes| sizes.into_iter().max())
 }
 
 fn trouble(name: &str, e: Failure, to_stdout: bool) -> Trouble {
