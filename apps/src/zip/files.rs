@@ -1,10 +1,10 @@
 //! Names and properties of files: gzip's rules about what is done, what is left alone, and what is carried over.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, FileTimes, Metadata, Permissions};
+use std::fs::{self, File, FileTimes, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -100,8 +100,17 @@ pub(super) fn open(path: &Path, rules: Rules<'_>) -> Result<Input, Trouble> {
         let (n, s) = (data.nlink() - 1, if data.nlink() > 2 { "s" } else { "" });
         return Err(Warned(format!("{shown} has {n} other link{s} -- ignored (-f does it all the same)")));
     }
-    let file = File::open(&path).map_err(|e| Failed(format!("{shown}: {e}")))?;
+    // A link that was put there after the look is not followed.
+    let flags = if follow { 0 } else { libc::O_NOFOLLOW };
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(&path);
+    let opened = file.and_then(|file| Ok((file.metadata()?, file)));
+    let (data, file) = opened.map_err(|e| Failed(format!("{shown}: {e}")))?;
     Ok(Input { file, path, data })
+}
+
+/// Whether there is a file and it is the one that this is known of.
+pub(super) fn is_same(path: &Path, data: &Metadata) -> bool {
+    fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (data.dev(), data.ino()))
 }
 
 /// Gives an output file owner, mode and times of the input. What is not permitted is left out, as gzip does.

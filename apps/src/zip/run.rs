@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
             exact_sleep();
         }
         let Some(compressor) = &mut self.compressor else { return Ok(()) };
-        let (mut sink, partial) = output(target.as_deref(), args.force)?;
+        let (mut sink, partial) = output(target.as_deref(), input, args.force)?;
         let sizes = compressor
             .run(&input.file, &mut sink, &origin, progress)
             .map_err(|e| trouble(&name, e, target.is_none()))?;
@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
             Some(plain) => Some(original(&plain, &origin, args.name)),
             None => None,
         };
-        let (mut sink, partial) = output(target.as_deref(), args.force)?;
+        let (mut sink, partial) = output(target.as_deref(), input, args.force)?;
         let done = if copies { begun.copy(&mut sink, progress) } else { begun.run(&mut sink, progress) };
         let done = done.map_err(|e| trouble(&name, e, target.is_none()))?;
         let mut kept = origin_of_output(input);
@@ -287,12 +287,15 @@ fn file_of(stream: impl AsFd) -> io::Result<File> {
 }
 
 /// Where output goes: a new file, or standard output.
-fn output(target: Option<&Path>, force: bool) -> Result<(Sink, Option<Partial>), Trouble> {
+fn output(target: Option<&Path>, input: &Input, force: bool) -> Result<(Sink, Option<Partial>), Trouble> {
     let Some(path) = target else {
         let file = file_of(io::stdout()).map_err(|e| Failed(format!("standard output: {e}")))?;
         larger_pipe(&file);
         return Ok((Sink::new(file, "to standard output"), None));
     };
+    if force && files::is_same(path, &input.data) {
+        return Err(Warned(format!("{} is input and output at once -- unchanged", path.display())));
+    }
     match Partial::create(path, force) {
         Ok((file, partial)) => Ok((Sink::new(file, path.display().to_string()), Some(partial))),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {

@@ -145,6 +145,17 @@ fn a_stored_name_does_not_lead_out_of_the_folder() {
 }
 
 #[test]
+fn a_stored_name_that_is_the_files_own_does_not_destroy_it() {
+    let folder = folder();
+    make(&folder.path().join("x.gz"), b"text");
+    zip(folder.path(), &["-S", ".zz", "-f", "x.gz"], &[]).well();
+    fs::rename(folder.path().join("x.gz.zz"), folder.path().join("x.gz")).expect("rename");
+    zip(folder.path(), &["-dN", "x.gz"], &[]).fails(2, &["already exists"]);
+    zip(folder.path(), &["-dNf", "x.gz"], &[]).fails(2, &["input and output at once"]);
+    assert_eq!(zip(folder.path(), &["-dc", "x.gz"], &[]).well(), b"text");
+}
+
+#[test]
 fn suffixes_can_be_chosen_and_are_tried() {
     let folder = folder();
     let dir = folder.path();
