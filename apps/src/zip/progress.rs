@@ -44,9 +44,9 @@ impl Progress {
         let colour = if show::colour(&std::io::stderr()) { ".cyan" } else { "" };
         let template = match self.total {
             Some(_) => {
-                format!("{{msg}} {{bar:30{colour}}} {{bytes}} of {{total_bytes}}, {{bytes_per_sec}}, {{eta}}")
+                format!("{{wide_msg}} {{bar:20{colour}}} {{bytes}} of {{total_bytes}}, {{eta}}")
             }
-            None => "{msg} {bytes}, {bytes_per_sec}".to_owned(),
+            None => "{wide_msg} {bytes}, {bytes_per_sec}".to_owned(),
         };
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
