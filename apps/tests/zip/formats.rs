@@ -96,9 +96,10 @@ fn the_number_of_cores_and_the_size_of_reads_do_not_change_the_result() {
     // From a pipe that gives little at once, blocks are filled all the same.
     let path = folder.path().join("plain");
     std::fs::write(&path, &plain).expect("write");
+    let parts = "head -c 1000 $1; sleep 0.1; tail -c +1001 $1 | head -c 70000; sleep 0.1; tail -c +71001 $1";
     let mut command = std::process::Command::new("sh");
-    let program = env!("CARGO_BIN_EXE_warpdrive");
-    command.arg("-c").arg(format!("dd if={} bs=999 status=none | {program} zip --block 64K", path.display()));
+    command.arg("-c").arg(format!("({parts}) | $2 zip --block 64K")).arg("sh");
+    command.arg(&path).arg(env!("CARGO_BIN_EXE_warpdrive"));
     assert!(feed(command, &[]).well() == expected);
 }
 
