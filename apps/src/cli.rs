@@ -70,6 +70,8 @@ pub enum Command {
     },
     /// Measure our code and a neighbour's in turn, in one run, on the same cores.
     Bench(BenchArgs),
+    /// Compress or decompress files, as gzip does, on all cores.
+    Zip(Box<crate::zip::ZipArgs>),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
