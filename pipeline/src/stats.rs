@@ -44,6 +44,8 @@ reasons! {
     BadSignature = "bad_signature",
     /// The compressed data is corrupt.
     BadData = "bad_data",
+    /// A packet of a compressed flow before it was missed or damaged; the flow goes on where its stream begins anew.
+    LostSync = "lost_sync",
     /// The engine reported an error.
     Engine = "engine",
     /// A condition does not hold.

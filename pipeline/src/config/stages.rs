@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 use warpdrive_pmd::engine::rsa::{RsaOp, RsaScheme};
-use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{BackEnd, ZipFormat, ZipOp};
 
 use super::Name;
 
@@ -157,9 +157,24 @@ table! {
         /// The wrapping of the stream.
         #[serde(default = "default_format")]
         format: ZipFormat,
-        /// 0 (stored) to 12 (smallest).
+        /// 0 (stored) to 12 (smallest); 9 for streams.
         #[serde(default = "default_level")]
         level: Spanned<u8>,
+        /// How many flows are compressed as streams across their packets at a time; 0: each packet stands alone.
+        #[serde(default)]
+        streams: Option<Spanned<usize>>,
+        /// After how many packets a flow's stream begins anew, so that a receiver who missed one can go on.
+        #[serde(default)]
+        refresh: Option<Spanned<u32>>,
+        /// log2 of the window in bytes, 9 to 15.
+        #[serde(default)]
+        window_bits: Option<Spanned<u8>>,
+        /// A file of up to 32 KiB that both ends have: what payloads are likely to contain, the likeliest last.
+        #[serde(default)]
+        dictionary: Option<Name>,
+        /// Who computes.
+        #[serde(default)]
+        back_end: Option<Spanned<BackEnd>>,
         /// The most requests in flight.
         #[serde(default)]
         depth: Option<Spanned<usize>>,

@@ -6,15 +6,16 @@ use toml::Spanned;
 use warpdrive_mempool::BURST;
 use warpdrive_pmd::engine::MAX_DEPTH;
 use warpdrive_pmd::engine::rsa::RsaOp;
-use warpdrive_pmd::engine::zip::MAX_LEVEL;
+use warpdrive_pmd::engine::zip::{BackEnd, MAX_LEVEL, MAX_STREAM_LEVEL, WINDOW_BITS, ZipFormat, ZipSession};
 use warpdrive_pmd::port::MacAddr;
 
 use super::planner::Planner;
-use super::{DEFAULT_DEPTH, Placed, StagePlan};
+use super::{DEFAULT_DEPTH, Placed, StagePlan, ZipPlan};
 use crate::config::{DeviceDriver, EchoTable, Name, RsaTable, StageTable, ZipTable};
 use crate::demo;
 use crate::diag::Diagnostic;
 use crate::stage::classify::Rules;
+use crate::stage::flows::MAX_FLOWS;
 
 impl Planner<'_> {
     pub(super) fn stage(&mut self, pipeline: &str, table: &StageTable) -> Option<StagePlan> {
@@ -159,25 +160,90 @@ impl Planner<'_> {
 
     fn zip(&mut self, t: &ZipTable) -> Option<StagePlan> {
         let depth = self.depth(t.depth.as_ref());
+        let streams = self.within(
+            t.streams.as_ref(),
+            0,
+            0..=MAX_FLOWS,
+            "streams",
+            "0: none; a stream has about 300 KiB",
+        );
+        let refresh = self.within(
+            t.refresh.as_ref(),
+            64,
+            1..=65_535,
+            "refresh",
+            "packets; fewer for networks that lose many",
+        );
+        let window_bits = self.within(t.window_bits.as_ref(), 15, WINDOW_BITS, "window-bits", "15 is 32 KiB");
         let level = *t.level.get_ref();
-        if level > MAX_LEVEL {
+        let max = if streams > 0 { MAX_STREAM_LEVEL } else { MAX_LEVEL };
+        if level > max {
             self.error(
                 t.level.span(),
                 format!("level {level} is too high"),
-                format!("0 (stored) to {MAX_LEVEL} (smallest)"),
+                format!("0 (stored) to {max} (smallest{})", if streams > 0 { " of streams" } else { "" }),
             );
         }
+        if streams > 0 && t.format != ZipFormat::Deflate {
+            let span = t.streams.as_ref().map_or(0..0, toml::Spanned::span);
+            self.error(span, "streams have no wrapping", "leave `format` out, or say format = \"deflate\"");
+        }
         let device = self.device(&t.zip, DeviceDriver::SoftZip)?;
-        Some(StagePlan::Zip {
+        let plan = ZipPlan {
             device,
             op: *t.op.get_ref(),
             format: t.format,
-            level,
+            level: level.min(max),
+            window_bits,
+            back_end: t.back_end.as_ref().map_or(BackEnd::Auto, |b| *b.get_ref()),
+            dictionary: t.dictionary.as_ref().map(Placed::from),
+            streams,
+            refresh,
             depth,
             full: t.full,
             oversize: t.oversize,
             plain: t.plain,
-        })
+        };
+        self.check_zip(t, &plan);
+        Some(StagePlan::Zip(Box::new(plan)))
+    }
+
+    /// Whether there can be such a session. What its dictionary says is looked at when it is read.
+    fn check_zip(&mut self, t: &ZipTable, plan: &ZipPlan) {
+        let stand_in = if plan.dictionary.is_some() { vec![0] } else { Vec::new() };
+        let said = t.dictionary.as_ref().map(Spanned::span).or(t.back_end.as_ref().map(Spanned::span));
+        let span = said.or(t.window_bits.as_ref().map(Spanned::span)).unwrap_or(t.zip.span());
+        match ZipSession::with(plan.session(stand_in)) {
+            Err(e) => self.diagnose(Diagnostic::of_error(span, &e.to_string())),
+            Ok(session) if plan.streams > 0 => {
+                if let Err(why) = session.stream_back_end() {
+                    self.diagnose(Diagnostic::of_error(span, &why));
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// A number within its range, or what it is if nobody said.
+    fn within<T>(
+        &mut self,
+        given: Option<&toml::Spanned<T>>,
+        usual: T,
+        range: std::ops::RangeInclusive<T>,
+        name: &str,
+        help: &str,
+    ) -> T
+    where
+        T: Copy + PartialOrd + std::fmt::Display,
+    {
+        let Some(given) = given else { return usual };
+        let value = *given.get_ref();
+        if !range.contains(&value) {
+            let message = format!("{name} = {value} is not possible: {} to {}", range.start(), range.end());
+            self.error(given.span(), message, help);
+            return usual;
+        }
+        value
     }
 
     fn echo(&mut self, t: &EchoTable) -> Option<StagePlan> {

@@ -18,8 +18,18 @@ pub trait Operation: Send {
     /// Makes a request of a packet, or says why not.
     fn prepare(&mut self, packet: Packet) -> Prepared;
 
-    /// Makes a packet of a completion, or says why not.
-    fn finish(&mut self, completion: Completion) -> Finished;
+    /// The last look at a request before it is sent, in the order of [`prepare`](Self::prepare). It has its own tag still.
+    /// What is returned is kept for the completion; `None` if it must wait until an earlier one is back.
+    fn ready(&mut self, _request: &mut Request) -> Option<u32> {
+        Some(0)
+    }
+
+    /// A request is back, in the order in which the device is done: before others that have to wait for it are asked for
+    /// again. Also called for one that the device did not take.
+    fn returned(&mut self, _request: &mut Request, _note: u32, _status: Status) {}
+
+    /// Makes a packet of a completion, or says why not. In the order of [`prepare`](Self::prepare).
+    fn finish(&mut self, completion: Completion, note: u32) -> Finished;
 }
 
 /// The outcome of [`Operation::prepare`].
@@ -51,12 +61,30 @@ struct Bypass {
     packet: Packet,
 }
 
-/// A request that was sent. While the device has it, its tag is its number: completions may overtake each other.
+/// A request that was made. While the device has it, its tag is its number: completions may overtake each other.
 struct Sent {
     /// The operation's own tag.
     tag: u64,
-    /// When it has come.
-    completion: Option<Completion>,
+    /// What the operation wants to know later.
+    note: u32,
+    /// Ticks when it was held back, or 0.
+    since: u64,
+    state: State,
+}
+
+/// Where a request is.
+enum State {
+    /// With the device, or held back.
+    Out,
+    /// The device did not take it.
+    Refused,
+    Back(Completion),
+}
+
+/// A request that cannot be sent yet.
+struct Held {
+    number: u64,
+    request: Request,
 }
 
 /// A stage in front of an accelerator queue.
@@ -65,7 +93,10 @@ pub struct AccelStage<O: Operation> {
     queue: Box<dyn Queue>,
     depth: usize,
     full: Full,
+    /// About to be sent.
     requests: Vec<Request>,
+    /// They wait for others that the device has.
+    held_back: VecDeque<Held>,
     received: Vec<Completion>,
     /// Number `finished` and those after it.
     order: VecDeque<Sent>,
@@ -85,7 +116,8 @@ impl<O: Operation> AccelStage<O> {
             queue,
             depth,
             full,
-            requests: Vec::with_capacity(BURST),
+            requests: Vec::with_capacity(depth.max(BURST)),
+            held_back: VecDeque::with_capacity(depth),
             received: Vec::with_capacity(BURST),
             order: VecDeque::with_capacity(depth),
             bypass: VecDeque::with_capacity(depth),
@@ -100,18 +132,22 @@ impl<O: Operation> AccelStage<O> {
         self.depth.saturating_sub(self.held())
     }
 
-    /// How many requests were sent, or are about to be.
-    fn sent(&self) -> u64 {
+    /// How many requests were made.
+    fn made(&self) -> u64 {
         self.finished + self.order.len() as u64
     }
 
     fn take(&mut self, packet: Packet) {
-        let after = self.sent();
+        let after = self.made();
         match self.operation.prepare(packet) {
-            Prepared::Send(mut request) => {
-                let tag = std::mem::replace(&mut request.tag, after);
-                self.order.push_back(Sent { tag, completion: None });
-                self.requests.push(request);
+            Prepared::Send(request) => {
+                self.order.push_back(Sent { tag: request.tag, note: 0, since: 0, state: State::Out });
+                if let Some(request) = self.make_ready(after, request) {
+                    if let Some(sent) = self.order.back_mut() {
+                        sent.since = ticks();
+                    }
+                    self.held_back.push_back(Held { number: after, request });
+                }
             }
             Prepared::Done(packet) => self.bypass.push_back(Bypass { after, packet }),
             Prepared::Pass(packet, reason) => {
@@ -125,24 +161,81 @@ impl<O: Operation> AccelStage<O> {
         }
     }
 
-    /// Asks the device for completions.
+    /// Puts a request among those to be sent, or gives it back if it has to wait.
+    fn make_ready(&mut self, number: u64, mut request: Request) -> Option<Request> {
+        let Some(note) = self.operation.ready(&mut request) else {
+            return Some(request);
+        };
+        if let Some(sent) = self.order.get_mut((number - self.finished) as usize) {
+            sent.note = note;
+        }
+        request.tag = number;
+        self.requests.push(request);
+        None
+    }
+
+    /// Asks the device for completions, and sends what waited for them.
     fn receive(&mut self, want: usize) {
         self.queue.recv_burst(&mut self.received, want.min(BURST));
+        if self.received.is_empty() {
+            return;
+        }
         for mut completion in self.received.drain(..) {
             let place = completion.request.tag.wrapping_sub(self.finished);
             // None if it was abandoned.
             if let Some(sent) = usize::try_from(place).ok().and_then(|i| self.order.get_mut(i)) {
                 completion.request.tag = sent.tag;
-                sent.completion = Some(completion);
+                self.operation.returned(&mut completion.request, sent.note, completion.status);
+                sent.state = State::Back(completion);
             }
+        }
+        self.release();
+    }
+
+    /// Sends what was held back and need not be any longer.
+    fn release(&mut self) {
+        for _ in 0..self.held_back.len() {
+            if let Some(Held { number, request }) = self.held_back.pop_front()
+                && let Some(request) = self.make_ready(number, request)
+            {
+                self.held_back.push_back(Held { number, request });
+            }
+        }
+        if !self.requests.is_empty() {
+            self.send();
         }
     }
 
-    /// The next completion in the order of sending.
-    fn next(&mut self) -> Option<Completion> {
-        let completion = self.order.front_mut()?.completion.take()?;
-        self.pass_front();
-        Some(completion)
+    /// Sends what is ready. The queue is as deep as the stage, so it takes all; but a device may have given a shorter one.
+    fn send(&mut self) {
+        self.queue.send_burst(&mut self.requests);
+        self.queue.flush();
+        let refused = self.requests.len();
+        for mut request in self.requests.drain(..) {
+            if let Some(sent) = self.order.get_mut((request.tag - self.finished) as usize) {
+                request.tag = sent.tag;
+                self.operation.returned(&mut request, sent.note, Status::Cancelled);
+                sent.state = State::Refused;
+            }
+        }
+        if refused > 0 {
+            self.counters.dropped(Reason::Full, refused);
+        }
+    }
+
+    /// The next in the order in which the packets came, if it is back.
+    fn next(&mut self) -> Option<(Completion, Sent)> {
+        let back = self.order.pop_front_if(|sent| matches!(sent.state, State::Back(_)))?;
+        self.finished += 1;
+        let Sent { tag, note, since, state } = back;
+        match state {
+            State::Back(completion) => Some((completion, Sent { tag, note, since, state: State::Out })),
+            State::Out | State::Refused => None,
+        }
+    }
+
+    fn front(&self) -> Option<&State> {
+        self.order.front().map(|sent| &sent.state)
     }
 
     fn pass_front(&mut self) {
@@ -161,17 +254,9 @@ impl<O: Operation> Stage for AccelStage<O> {
         for packet in burst.drain_front(takes) {
             self.take(packet);
         }
-        self.queue.send_burst(&mut self.requests);
-        self.queue.flush();
-        // The queue is as deep as the stage, so it takes all; and with `hold` no more come than fit.
-        let unsent = self.requests.drain(..).count();
-        if unsent > 0 {
-            // Not so if the device gave a shorter queue. None waits for a request that was never sent.
-            self.order.truncate(self.order.len() - unsent);
-            let sent = self.sent();
-            self.bypass.iter_mut().rev().take_while(|b| b.after > sent).for_each(|b| b.after = sent);
-        }
-        let lost = unsent + burst.free_front(burst.len());
+        self.send();
+        // With `hold` no more come than fit.
+        let lost = burst.free_front(burst.len());
         if lost > 0 {
             self.counters.dropped(Reason::Full, lost);
         }
@@ -191,23 +276,36 @@ impl<O: Operation> Stage for AccelStage<O> {
                 }
                 continue;
             }
-            let missing = self.order.front().is_some_and(|sent| sent.completion.is_none());
+            if matches!(self.front(), Some(State::Refused)) {
+                self.pass_front(); // counted when it was
+                continue;
+            }
+            let missing = matches!(self.front(), Some(State::Out));
             if missing && !std::mem::replace(&mut asked, true) {
                 self.receive(max - out.len());
             }
-            let Some(completion) = self.next() else {
-                if self.order.is_empty() || self.queue.in_flight() > 0 {
+            let Some((completion, Sent { note, since, .. })) = self.next() else {
+                if self.order.is_empty() {
+                    return;
+                }
+                if self.queue.in_flight() == 0 {
+                    self.release();
+                }
+                if self.queue.in_flight() > 0 {
                     return;
                 }
                 // Everything has been received but this: the device has gone with it.
                 self.counters.dropped(Reason::Engine, 1);
+                let number = self.finished;
+                self.held_back.retain(|held| held.number != number);
                 self.pass_front();
                 continue;
             };
             if let Some(latency) = cx.latency.as_deref_mut() {
-                latency.saturating_record(self.clock.ns(ticks().saturating_sub(completion.sent)));
+                let since = if since > 0 { since } else { completion.sent };
+                latency.saturating_record(self.clock.ns(ticks().saturating_sub(since)));
             }
-            match self.operation.finish(completion) {
+            match self.operation.finish(completion, note) {
                 Finished::Out(packet) => {
                     let _ = out.push(packet); // fits: below max
                 }
@@ -234,8 +332,9 @@ impl<O: Operation> Stage for AccelStage<O> {
     fn abandon(&mut self) -> usize {
         // Requests in the device come back to their pools when the queue is dropped.
         let n = self.held();
-        self.finished = self.sent();
+        self.finished = self.made();
         self.order.clear();
+        self.held_back.clear();
         self.bypass.clear();
         self.counters.dropped(Reason::Undelivered, n);
         n

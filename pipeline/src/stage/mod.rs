@@ -6,6 +6,7 @@ use warpdrive_mempool::Burst;
 pub mod accel;
 pub mod classify;
 pub mod echo;
+pub mod flows;
 pub mod header;
 pub mod io;
 pub mod link;
@@ -13,6 +14,7 @@ pub mod rsa;
 pub mod simple;
 pub mod tee;
 pub mod zip;
+pub mod zip_flows;
 
 /// What a stage is given besides the packets.
 pub struct Context<'a> {

@@ -160,7 +160,7 @@ impl Operation for Rsa {
         }
     }
 
-    fn finish(&mut self, completion: Completion) -> Finished {
+    fn finish(&mut self, completion: Completion, _note: u32) -> Finished {
         let udp = Udp::unpack(completion.request.tag);
         if completion.status != Status::Ok {
             return Finished::Drop(reason_of(completion.status));

@@ -31,7 +31,7 @@ pub struct Zip {
 }
 
 /// `algorithm` of a payload that is stored as it was.
-const STORED: u8 = 0;
+pub(super) const STORED: u8 = 0;
 /// In a request's tag, above the 49 bits of [`Udp::pack`]: the original frame was padded.
 const PADDED_TAG: u64 = 1 << 63;
 
@@ -47,7 +47,7 @@ impl Zip {
 
     /// A second packet with the headers of the first and `payload` more bytes behind them. `None` when the pool is
     /// exhausted or a buffer too small.
-    fn output(&self, packet: &Packet, headers: usize, payload: usize) -> Option<Packet> {
+    pub(super) fn output(&self, packet: &Packet, headers: usize, payload: usize) -> Option<Packet> {
         let mut out = self.pool.alloc()?;
         out.extend_from_slice(&packet.data()[..headers]).ok()?;
         out.append(payload).ok()?;
@@ -55,6 +55,12 @@ impl Zip {
         out.set_port(packet.port());
         out.set_mark(packet.mark());
         Some(out)
+    }
+
+    /// The longest result that is of use: shorter than the payload, and with a header within the MTU.
+    pub(super) fn room(&self, udp: &Udp, header: usize) -> usize {
+        let within = self.mtu.saturating_sub(udp.ip_len(header));
+        within.min(udp.payload().len().saturating_sub(1))
     }
 
     fn compress(&mut self, mut packet: Packet) -> Prepared {
@@ -66,13 +72,13 @@ impl Zip {
         if payload.is_empty() {
             return self.store(packet, udp, padded);
         }
-        // A result that is no shorter than the payload is of no use, so there is room for no more than that.
         let start = udp.headers() + HEADER_LEN;
-        let Some(out) = self.output(&packet, udp.headers(), HEADER_LEN + payload.len()) else {
+        let room = self.room(&udp, HEADER_LEN);
+        let Some(out) = self.output(&packet, udp.headers(), HEADER_LEN + room) else {
             return Prepared::Drop(packet, Reason::NoBuffer);
         };
         let tag = udp.pack() | if padded { PADDED_TAG } else { 0 };
-        let dst = start..start + payload.len() - 1;
+        let dst = start..start + room;
         let mut request = Request::new(self.session, packet).with_tag(tag);
         let ranges = request.set_src(payload).and(request.set_output(out, dst));
         debug_assert!(ranges.is_ok());
@@ -80,7 +86,7 @@ impl Zip {
     }
 
     /// Marks a payload as stored: compression does not make it shorter.
-    fn store(&self, mut packet: Packet, udp: Udp, padded: bool) -> Prepared {
+    pub(super) fn store(&self, mut packet: Packet, udp: Udp, padded: bool) -> Prepared {
         let payload = udp.payload().len();
         let header = Header { kind: Kind::Compressed, algorithm: STORED, padded, length: payload as u16 };
         if udp.ip_len(HEADER_LEN + payload) > self.mtu {
@@ -182,7 +188,7 @@ impl Zip {
     }
 }
 
-fn unstore(mut packet: Packet, udp: Udp, header: Header) -> Prepared {
+pub(super) fn unstore(mut packet: Packet, udp: Udp, header: Header) -> Prepared {
     let payload = udp.payload().len() - HEADER_LEN;
     if payload != usize::from(header.length) {
         return Prepared::Drop(packet, Reason::BadData);
@@ -208,7 +214,7 @@ impl Operation for Zip {
         }
     }
 
-    fn finish(&mut self, completion: Completion) -> Finished {
+    fn finish(&mut self, completion: Completion, _note: u32) -> Finished {
         let tag = completion.request.tag;
         let (udp, padded) = (Udp::unpack(tag), tag & PADDED_TAG != 0);
         match self.op {

@@ -41,6 +41,9 @@ impl Span {
 
     fn of_chain(packet: &Packet, range: Range<usize>) -> Result<Self, OutOfPacket> {
         let len = packet.total_len();
+        if range.start == range.end && range.end <= len {
+            return Ok(Self::default()); // what is left of an input that was all read
+        }
         let total = u32::try_from(range.len()).ok().filter(|_| range.start < range.end && range.end <= len);
         let mut start = range.start;
         for (place, segment) in packet.segments().enumerate() {
@@ -115,6 +118,8 @@ pub struct Request {
     src: Span,
     aux: Segment,
     dst: Span,
+    /// Whether that is of the second packet.
+    dst_in_output: bool,
     /// Ticks when it was sent; set by the queue.
     pub(crate) sent: u64,
     packet: Option<Packet>,
@@ -148,6 +153,7 @@ impl Request {
             src: Span::default(),
             aux: Segment::default(),
             dst: Span::default(),
+            dst_in_output: false,
             sent: 0,
             packet: None,
             output: None,
@@ -209,6 +215,7 @@ impl Request {
     /// [`OutOfPacket`].
     pub fn set_dst(&mut self, range: Range<usize>) -> Result<(), OutOfPacket> {
         self.dst = self.span(range)?;
+        self.dst_in_output = false;
         Ok(())
     }
 
@@ -218,6 +225,7 @@ impl Request {
     /// [`OutOfPacket`].
     pub fn set_output(&mut self, packet: Packet, range: Range<usize>) -> Result<(), OutOfPacket> {
         self.dst = Span::of(&packet, range)?;
+        self.dst_in_output = true;
         self.output = Some(packet);
         Ok(())
     }
@@ -282,7 +290,7 @@ impl Request {
 
     /// The segments of the output behind the first.
     pub(crate) fn dst_rest(&self) -> impl Iterator<Item = Segment> {
-        self.dst.rest(self.output.as_ref().or(self.packet.as_ref()))
+        self.dst.rest(if self.dst_in_output { self.output.as_ref() } else { self.packet.as_ref() })
     }
 
     /// The packets it owned: the one it is about, and the output.
@@ -323,7 +331,7 @@ pub enum Status {
     NotContiguous,
     /// Input or output lie in more than [`MAX_SEGMENTS`] segments.
     TooManySegments,
-    /// A stream of another session, or one that failed before and was not restarted; or the operation knows no streams.
+    /// A stream of another session or device, or one that failed before and was not restarted; or the operation knows no streams.
     BadStream,
     /// A signature does not match.
     Mismatch,

@@ -13,6 +13,8 @@ pub struct Stream(Box<Kept>);
 
 /// Behind a pointer, so that requests are moved about cheaply.
 pub(crate) struct Kept {
+    /// Whose sessions these are.
+    pub(crate) device: u64,
     pub(crate) session: SessionId,
     /// What the engine keeps.
     pub(crate) state: Box<dyn Any + Send>,
@@ -31,8 +33,8 @@ pub(crate) enum Phase {
 }
 
 impl Stream {
-    pub(crate) fn new(session: SessionId, state: Box<dyn Any + Send>) -> Self {
-        Self(Box::new(Kept { session, state, phase: Phase::Fresh }))
+    pub(crate) fn new(device: u64, session: SessionId, state: Box<dyn Any + Send>) -> Self {
+        Self(Box::new(Kept { device, session, state, phase: Phase::Fresh }))
     }
 
     pub(crate) fn kept(&mut self) -> &mut Kept {

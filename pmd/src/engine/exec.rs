@@ -140,10 +140,10 @@ impl<E: Engine> Executor<E> {
         let mut streams: Streams = chosen.iter().map(|slot| self.window.take_stream(*slot)).collect();
         let Self { engine, window, meter, pieces, .. } = self;
         let run = || run(engine, ends, sessions, window, &chosen, &mut streams, pieces, meter, &mut results);
-        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        let panicked = catch_unwind(AssertUnwindSafe(run)).is_err();
+        if panicked {
             self.meter.panics.add(1);
-            // Whatever the engine had done by then is not to be trusted, nor what it is now.
-            self.engine = E::new(&self.options);
+            // Whatever the engine had done by then is not to be trusted.
             results.clear();
             results.extend(chosen.iter().map(|_| failed(Status::EngineFailed)));
             streams.iter_mut().flatten().for_each(|stream| stream.kept().phase = Phase::Broken);
@@ -152,6 +152,10 @@ impl<E: Engine> Executor<E> {
             if let Some(stream) = stream {
                 self.window.put_stream(*slot, stream);
             }
+        }
+        if panicked {
+            // Nor what it is now. If that panics too, each request has its stream again already.
+            self.engine = E::new(&self.options);
         }
         self.complete(ends, &chosen, results, Some(now));
     }
@@ -269,7 +273,7 @@ fn run<E: Engine, Q: End>(
         let view = ends[window.queue(*slot)].view();
         let job = spread
             .and_then(|spread| resolve::<E>(view, sessions, request, pieces, &spread))
-            .and_then(|job| join(job, request, stream.as_mut()));
+            .and_then(|job| join(job, request, sessions.device, stream.as_mut()));
         match job {
             Ok(job) => {
                 jobs.push(job);
@@ -319,11 +323,13 @@ fn checked((result, report): (Outcome, Report), request: &Request) -> (Outcome, 
 fn join<'a, S, T: 'static>(
     mut job: Job<'a, S, T>,
     request: &Request,
+    device: u64,
     stream: Option<&'a mut Stream>,
 ) -> Result<Job<'a, S, T>, Status> {
     if let Some(stream) = stream {
         let stream = stream.kept();
-        if stream.session != request.session || stream.phase == Phase::Broken {
+        let is_ours = (stream.device, stream.session) == (device, request.session);
+        if !is_ours || stream.phase == Phase::Broken {
             return Err(Status::BadStream);
         }
         let restart = stream.phase == Phase::Fresh;

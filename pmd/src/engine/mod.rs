@@ -293,7 +293,7 @@ impl<E: Engine> Device for SoftDevice<E> {
         let table = self.sessions.now();
         let found = table.get(session).ok_or_else(|| DeviceError::NoSession { device: device(), session })?;
         let state = E::stream(found).map_err(|cause| DeviceError::NoStream { device: device(), cause })?;
-        Ok(Stream::new(session, Box::new(state)))
+        Ok(Stream::new(table.device, session, Box::new(state)))
     }
 
     fn remove_session(&self, id: SessionId) -> bool {

@@ -4,6 +4,7 @@
 //! batch: one step, however many requests follow. Replacing it copies 16 KiB, which is for the rare event to bear.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Cache, Guard};
@@ -21,6 +22,8 @@ const _: () = assert!(MAX_SESSIONS.is_power_of_two());
 
 /// The sessions at one moment.
 pub(super) struct Table<S> {
+    /// Whose they are: no two devices of a process have the same number.
+    pub(super) device: u64,
     /// Grows with every change.
     pub(super) version: u64,
     slots: Box<[Slot<S>]>,
@@ -45,7 +48,7 @@ impl<S> Table<S> {
             let session = if replaced { session } else { slot.session.as_ref() };
             Slot { id: if replaced { id } else { slot.id }, session: session.cloned() }
         };
-        Self { version: self.version + 1, slots: self.slots.iter().map(copy).collect() }
+        Self { device: self.device, version: self.version + 1, slots: self.slots.iter().map(copy).collect() }
     }
 }
 
@@ -60,9 +63,11 @@ pub(super) struct Sessions<S> {
 
 impl<S> Sessions<S> {
     pub(super) fn new() -> Self {
+        static DEVICES: AtomicU64 = AtomicU64::new(0);
+        let device = DEVICES.fetch_add(1, Ordering::Relaxed);
         let slots = (0..STEP).map(|id| Slot { id, session: None }).collect();
         Self {
-            table: Arc::new(ArcSwap::from_pointee(Table { version: 0, slots })),
+            table: Arc::new(ArcSwap::from_pointee(Table { device, version: 0, slots })),
             free: Mutex::new((0..STEP).collect()),
         }
     }

@@ -23,8 +23,8 @@ mod zlibrs;
 
 pub use self::checksum::Checksum;
 pub use self::session::{
-    BackEnd, HAS_ISAL, Limits, MAX_DICTIONARY, MAX_LEVEL, WINDOW_BITS, ZipConfig, ZipError, ZipFormat, ZipOp,
-    ZipSession,
+    BackEnd, HAS_ISAL, Limits, MAX_DICTIONARY, MAX_LEVEL, MAX_STREAM_LEVEL, WINDOW_BITS, ZipConfig, ZipError,
+    ZipFormat, ZipOp, ZipSession,
 };
 pub use self::stream::ZipStream;
 

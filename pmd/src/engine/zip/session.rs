@@ -85,7 +85,7 @@ impl Limits {
 /// The highest compression level; 9 for streams.
 pub const MAX_LEVEL: u8 = 12;
 /// The highest level of streams.
-pub(super) const MAX_STREAM_LEVEL: u8 = 9;
+pub const MAX_STREAM_LEVEL: u8 = 9;
 /// The highest level of ISA-L.
 pub(super) const MAX_ISAL_LEVEL: u8 = 3;
 /// The level for which ISA-L is the best.
@@ -147,14 +147,14 @@ pub enum ZipError {
     Window(u8),
     /// The dictionary is too long.
     #[error(
-        "the dictionary has {0} bytes; no more than {MAX_DICTIONARY} can be referred to: keep the last ones"
+        "the dictionary has {0} bytes; no more than {MAX_DICTIONARY} can be referred to. Remedy: keep the last ones"
     )]
     LongDictionary(usize),
     /// gzip has no dictionaries.
-    #[error("gzip cannot name a dictionary (RFC 1952): use zlib, or raw DEFLATE if both sides know it")]
+    #[error("gzip cannot name a dictionary (RFC 1952). Remedy: zlib, or raw DEFLATE, as both ends know it")]
     GzipDictionary,
     /// The back end cannot do it.
-    #[error("{} cannot do this: {what}. Leave the choice to `auto`, or {remedy}", .back_end.name())]
+    #[error("{} cannot do this: {what}. Remedy: leave the choice to \"auto\", or {remedy}", .back_end.name())]
     BackEnd {
         /// The one that was asked for.
         back_end: BackEnd,
@@ -227,11 +227,13 @@ impl ZipSession {
         let ZipConfig { op, level, back_end, .. } = *self.config;
         if op == ZipOp::Compress && level > MAX_STREAM_LEVEL {
             return Err(format!(
-                "level {level} is for whole buffers; streams have levels 0 to {MAX_STREAM_LEVEL}"
+                "level {level} is for whole buffers. Remedy: a level of streams, 0 to {MAX_STREAM_LEVEL}"
             ));
         }
         if back_end == BackEnd::Libdeflate {
-            return Err("libdeflate compresses whole buffers only: choose `auto` or `zlib-rs`".to_owned());
+            return Err(
+                "libdeflate compresses whole buffers only. Remedy: choose \"auto\" or \"zlib-rs\"".to_owned()
+            );
         }
         let isal = back_end == BackEnd::Isal || back_end == BackEnd::Auto && is_for_isal(&self.config);
         Ok(if isal { BackEnd::Isal } else { BackEnd::ZlibRs })

@@ -124,6 +124,8 @@ const _: () = assert!(MAX_HEADER <= SMALL && MAX_TRAILER <= SMALL);
 struct Compressing {
     deflater: Box<dyn Deflater>,
     part: Part,
+    /// Whether all input is read, and nothing is left but to write.
+    is_closed: bool,
     sum: Sum,
     /// Comes before anything else.
     spill: Spill,
@@ -131,12 +133,12 @@ struct Compressing {
 
 impl Compressing {
     fn new(deflater: Box<dyn Deflater>) -> Self {
-        Self { deflater, part: Part::Header, sum: Sum::default(), spill: Spill::default() }
+        Self { deflater, part: Part::Header, is_closed: false, sum: Sum::default(), spill: Spill::default() }
     }
 
     fn restart(&mut self, session: &ZipSession) -> Result<(), Status> {
         self.deflater.restart(&session.config.dictionary)?;
-        (self.part, self.sum) = (Part::Header, Sum::new(session));
+        (self.part, self.is_closed, self.sum) = (Part::Header, false, Sum::new(session));
         self.spill.clear();
         Ok(())
     }
@@ -149,6 +151,9 @@ impl Compressing {
         output: &mut Output<'_>,
         flush: Flush,
     ) -> Result<bool, Status> {
+        if self.is_closed && !(input.bytes().is_empty() && flush == Flush::Finish) {
+            return Err(Status::BadStream); // it was to be finished
+        }
         if self.part == Part::Header {
             self.spill.put(&frame::header(session));
             self.part = Part::Body;
@@ -164,9 +169,6 @@ impl Compressing {
             self.part = Part::Trailer;
         }
         if self.part == Part::Trailer {
-            if !input.bytes().is_empty() {
-                return Err(Status::BadStream); // it was to be finished
-            }
             if !self.spill.drain(output) {
                 return Ok(true);
             }
@@ -201,6 +203,7 @@ impl Compressing {
             self.sum.add(session, &bytes[..step.consumed]);
             input.advance(step.consumed);
             let drained = self.spill.drain(output);
+            self.is_closed = flush == Flush::Finish && input.bytes().is_empty();
             if last && step.done {
                 return Ok(drained);
             }
@@ -335,7 +338,8 @@ impl Decompressing {
             if was_full {
                 return Ok(Paused::Full);
             }
-            if input.bytes().is_empty() && !output.is_full() {
+            // Room that was left says that nothing is held back: a piece that is full says nothing of the next.
+            if input.bytes().is_empty() && step.produced < allowed {
                 return Ok(Paused::Hungry);
             }
             if step.consumed == 0 && step.produced == 0 {

@@ -34,6 +34,9 @@ struct Done {
     checksum: u32,
 }
 
+/// Not enough; how much would be is said later.
+const NO_ROOM: Status = Status::NoSpace { needed: 0 };
+
 impl Whole {
     pub(super) fn new() -> Self {
         Self {
@@ -93,16 +96,22 @@ impl Whole {
         checksum: Option<u32>,
         report: &mut Report,
     ) -> Result<usize, Status> {
-        let checksum = checksum.unwrap_or(session.checksum().start());
         let done = match session.config.op {
-            ZipOp::Compress => self.compress(session, src, dst, flush, checksum),
-            ZipOp::Decompress => self.decompress(session, src, dst, checksum),
+            ZipOp::Compress => self.compress(session, src, dst, flush),
+            ZipOp::Decompress => self.decompress(session, src, dst),
         }?;
+        let plain = match session.config.op {
+            ZipOp::Compress => done.consumed,
+            ZipOp::Decompress => done.produced,
+        };
+        // Behind it, because the trailer is about this stream alone.
+        let checksum = checksum
+            .map_or(done.checksum, |first| session.checksum().combine(first, done.checksum, plain as u64));
         *report = Report {
             consumed: Some(done.consumed as u32),
             full: false,
             ended: flush == Flush::Finish,
-            checksum: done.checksum,
+            checksum,
         };
         Ok(done.produced)
     }
@@ -113,7 +122,6 @@ impl Whole {
         src: &[u8],
         dst: &mut [u8],
         flush: Flush,
-        checksum: u32,
     ) -> Result<Done, Status> {
         let finish = match flush {
             Flush::Finish => true,
@@ -121,37 +129,48 @@ impl Whole {
             Flush::Sync | Flush::Full if session.config.format == ZipFormat::Deflate => false,
             _ => return Err(Status::Unsupported),
         };
-        let checksum = session.checksum().update(checksum, src);
+        let checksum = session.checksum().of(src);
         let header = frame::header(session);
         let trailer = frame::trailer(session.config.format, checksum, src.len() as u64);
         let around = header.len() + trailer.len();
-        let body = dst.len().checked_sub(around).and_then(|room| {
-            let body = &mut dst[header.len()..][..room];
-            self.body(session, src, body, finish)
-        });
-        let Some(body) = body else {
-            return Err(Status::NoSpace { needed: self.bound(session, src.len(), around) });
-        };
+        let room = dst.len().checked_sub(around).ok_or(NO_ROOM);
+        let body = room.and_then(|room| self.body(session, src, &mut dst[header.len()..][..room], finish));
+        let body = body.map_err(|status| match status {
+            NO_ROOM => Status::NoSpace { needed: self.bound(session, src.len(), around) },
+            other => other,
+        })?;
         dst[..header.len()].copy_from_slice(&header);
         dst[header.len() + body..][..trailer.len()].copy_from_slice(&trailer);
         Ok(Done { consumed: src.len(), produced: body + around, checksum })
     }
 
-    /// Raw DEFLATE of all the input. `None` if it does not fit.
-    fn body(&mut self, session: &ZipSession, src: &[u8], dst: &mut [u8], finish: bool) -> Option<usize> {
+    /// Raw DEFLATE of all the input.
+    fn body(
+        &mut self,
+        session: &ZipSession,
+        src: &[u8],
+        dst: &mut [u8],
+        finish: bool,
+    ) -> Result<usize, Status> {
         let level = session.config.level;
         if level > 0 && session.dictionary_id.is_none() && probe::is_noise(src) {
-            return if finish { stored::store(src, dst, true) } else { stored::store_open(src, dst) };
+            let stored = if finish { stored::store(src, dst, true) } else { stored::store_open(src, dst) };
+            return stored.ok_or(NO_ROOM);
         }
         match session.whole {
             #[cfg(feature = "isal")]
-            BackEnd::Isal if is_plain(session) => self.isal.compress(level, src, dst, finish),
-            BackEnd::Isal | BackEnd::ZlibRs => self.stream_body(session, src, dst, finish),
-            _ => {
-                let n = self.compressors.compress(level, src, dst)?;
-                if finish { Some(n) } else { self.joiner.open(dst, n) }
+            BackEnd::Isal if is_plain(session) => {
+                return self.isal.compress(level, src, dst, finish).ok_or(NO_ROOM);
             }
+            BackEnd::Isal | BackEnd::ZlibRs => return self.stream_body(session, src, dst, finish),
+            _ => {}
         }
+        let n = self.compressors.compress(level, src, dst).ok_or(NO_ROOM)?;
+        if finish {
+            return Ok(n);
+        }
+        // What libdeflate has written is sound.
+        self.joiner.open(dst, n).map_err(|_| Status::EngineFailed)?.ok_or(NO_ROOM)
     }
 
     /// By a back end's streams.
@@ -161,24 +180,23 @@ impl Whole {
         src: &[u8],
         dst: &mut [u8],
         finish: bool,
-    ) -> Option<usize> {
+    ) -> Result<usize, Status> {
         let of = (session.whole, session.config.level, session.config.window_bits);
         let place = self.deflaters.iter().position(|(key, _)| *key == of).unwrap_or_else(|| {
             self.deflaters.push((of, back::deflater(of.0, of.1, of.2)));
             self.deflaters.len() - 1
         });
         let deflater = &mut self.deflaters[place].1;
-        deflater.restart(&session.config.dictionary).ok()?;
-        let flush = if finish { Flush::Finish } else { Flush::Full };
-        let step = deflater.deflate(src, dst, flush).ok()?;
-        step.done.then_some(step.produced)
+        deflater.restart(&session.config.dictionary)?;
+        let step = deflater.deflate(src, dst, if finish { Flush::Finish } else { Flush::Full })?;
+        if step.done { Ok(step.produced) } else { Err(NO_ROOM) }
     }
 
     /// Room that suffices for any input of this length.
     fn bound(&mut self, session: &ZipSession, len: usize, around: usize) -> u32 {
         let bound = match session.whole {
-            // zlib's worst case: stored blocks of its smallest buffer.
-            BackEnd::ZlibRs => len + len / 1000 + 64,
+            // zlib's own worst case: nine bits for each byte, which is what level 1 makes of noise.
+            BackEnd::ZlibRs => len + len.div_ceil(8) + len.div_ceil(64) + 64,
             // A code of at most 15 bits for each byte, if it is never stored.
             BackEnd::Isal if !is_plain(session) => 2 * len + 512,
             BackEnd::Isal => stored::bound(len),
@@ -187,13 +205,7 @@ impl Whole {
         (bound.max(stored::bound(len)) + around) as u32
     }
 
-    fn decompress(
-        &mut self,
-        session: &ZipSession,
-        src: &[u8],
-        dst: &mut [u8],
-        checksum: u32,
-    ) -> Result<Done, Status> {
+    fn decompress(&mut self, session: &ZipSession, src: &[u8], dst: &mut [u8]) -> Result<Done, Status> {
         let mut reader = HeaderReader::new(session.config.format);
         let (header, opened) = reader.read(src, session.config.window_bits)?;
         let opened = opened.ok_or(Status::Truncated)?;
@@ -211,7 +223,7 @@ impl Whole {
             BackEnd::Isal if dictionary.is_empty() => self.isal.decompress(body, dst)?,
             back_end => self.inflate(back_end, dictionary, body, dst)?,
         };
-        let checksum = session.checksum().update(checksum, &dst[..written]);
+        let checksum = session.checksum().of(&dst[..written]);
         let trailer = frame::trailer(session.config.format, checksum, written as u64);
         let found = &body[read..];
         if found.len() < trailer.len() {
