@@ -32,7 +32,7 @@ const MIDDLE: u8 = 6;
 
 fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let part = (options.slice.as_secs_f64() / FULL_S).min(1.0);
-    let large = Large::new(&corpus::all(options)?, (FULL_BYTES * part) as u64)?;
+    let large = Large::new(&corpus::compressible(options)?, (FULL_BYTES * part) as u64)?;
     let pigz = installed(&["pigz"]).ok_or_else(|| NoPeer::absent("pigz", "pigz"));
     let gunzip = installed(&["gunzip"]).ok_or_else(|| NoPeer::absent("gunzip", "gzip"));
     let mut emit = |line: Line| emit(line.command(options.command(BENCH.name)).note(note(&large)));
@@ -126,7 +126,10 @@ fn compare(name: &str, rates: &[Vec<Rate>], title: &str, there: Result<(), &NoPe
 }
 
 fn note(large: &Large) -> String {
-    format!("a file of {} bytes in memory: the corpora of `zip` over and over", large.bytes)
+    format!(
+        "a file of {} bytes in memory: those corpora of `zip` that can be compressed, over and over",
+        large.bytes
+    )
 }
 
 /// Whether two files have the same bytes.

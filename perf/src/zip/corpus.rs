@@ -89,6 +89,30 @@ pub fn all(options: &Options) -> Result<Vec<Corpus>, BenchError> {
     Ok(all)
 }
 
+/// Those that can be compressed: what cannot, our queue stores at once, and others do not.
+///
+/// # Errors
+/// [`BenchError`] when there is nothing to read.
+pub fn compressible(options: &Options) -> Result<Vec<Corpus>, BenchError> {
+    const MOST: f64 = 0.9;
+    let mut compressor = Compressor::new(CompressionLvl::default());
+    let mut is = |corpus: &Corpus| {
+        let mut out = vec![0; compressor.deflate_compress_bound(corpus.bytes.len())];
+        let n = compressor.deflate_compress(&corpus.bytes, &mut out).unwrap_or(usize::MAX);
+        n as f64 <= MOST * corpus.bytes.len() as f64
+    };
+    let mut some = all(options)?;
+    some.retain(&mut is);
+    if some.is_empty() {
+        return Err(BenchError::Program {
+            program: "zip".to_owned(),
+            what: "nothing in the corpus can be compressed".to_owned(),
+            remedy: "--corpus FOLDER with files of which some can".to_owned(),
+        });
+    }
+    Ok(some)
+}
+
 /// One file of each source in turn, until there is enough.
 fn gather(name: &str, sources: &[Source]) -> Corpus {
     let mut bytes = Vec::with_capacity(SIZE);
@@ -190,6 +214,8 @@ mod tests {
             let n = compressor.deflate_compress(&corpus.bytes, &mut out).unwrap();
             sizes.push(n as f64 / corpus.bytes.len() as f64);
         }
+        let some = super::compressible(&options).unwrap();
+        assert_eq!(some.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["text", "binary"]);
         assert!(sizes[0] < 0.5 && (0.3..0.7).contains(&sizes[1]) && sizes[2] > 0.9, "{sizes:?}");
     }
 

@@ -50,14 +50,14 @@ impl Peer<'_> {
     ///
     /// # Errors
     /// [`NoPeer`] when it does not.
-    pub fn try_it(&mut self, slice: Duration) -> Result<(), NoPeer> {
+    pub fn try_it(&mut self, slice: Duration) -> Result<Said, NoPeer> {
         if which(NAME).is_none() {
             return Err(NoPeer::absent(NAME, "dpdk"));
         }
         let said = self.run().map_err(|e| NoPeer { peer: NAME, why: e.to_string() })?;
         let pass = self.bytes as f64 / 1e6 / said.compress;
         self.rounds = (slice.as_secs_f64() / pass).ceil().max(1.0) as u64;
-        Ok(())
+        Ok(said)
     }
 
     /// Compresses and decompresses the file as often as it should, at level 1.

@@ -41,7 +41,7 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         return Err(BenchError::NotBuilt { what: "ISA-L", feature: "isal", package: "libisal-dev" });
     }
     let (one, _) = options.two_cpus()?;
-    let corpora = corpus::all(options)?;
+    let corpora = corpus::compressible(options)?;
     let all: Vec<u8> = corpora.iter().flat_map(|corpus| &corpus.bytes).copied().collect();
     let blocks: Vec<&[u8]> = all.chunks(BLOCK).collect();
     let mut rig = open(Placement::Inline, &blocks)?;

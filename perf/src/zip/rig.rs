@@ -104,7 +104,8 @@ pub fn bound(len: usize) -> usize {
 pub struct Rig {
     queue: Box<dyn Queue>,
     session: SessionId,
-    idle: VecDeque<Request>,
+    /// Number, input and room for the output of each block. Requests are made when they are sent, as a stage does.
+    idle: VecDeque<(usize, Packet, Packet)>,
     burst: Vec<Request>,
     back: Vec<Completion>,
     /// Bytes that came out of each block, since the first pass.
@@ -151,8 +152,7 @@ impl Rig {
         };
         for (i, (block, room)) in blocks.iter().zip(rooms).enumerate() {
             let (packet, output) = (rig._packets.filled(block)?, rig._packets.packet(*room)?);
-            let request = rig.request(i, packet, output)?;
-            rig.idle.push_back(request);
+            rig.idle.push_back((i, packet, output));
         }
         Ok(rig)
     }
@@ -171,12 +171,12 @@ impl Rig {
     /// # Errors
     /// [`BenchError::Bug`] when one failed, or gave another result than before.
     pub fn pass(&mut self) -> Result<(u64, u64), BenchError> {
-        self.pass_with(|_, request| Ok(request))
+        self.pass_with(|_, _, _| true)
     }
 
     fn pass_with(
         &mut self,
-        mut seen: impl FnMut(&Self, Request) -> Result<Request, BenchError>,
+        mut seen: impl FnMut(usize, &Packet, usize) -> bool,
     ) -> Result<(u64, u64), BenchError> {
         let (mut read, mut written) = (0, 0);
         self.begin();
@@ -203,16 +203,20 @@ impl Rig {
     /// # Errors
     /// As [`pass`](Self::pass).
     pub fn go_on(&mut self) -> Result<(u64, u64), BenchError> {
-        self.poll(&mut |_, request| Ok(request))
+        self.poll(&mut |_, _, _| true)
     }
 
     fn poll(
         &mut self,
-        seen: &mut impl FnMut(&Self, Request) -> Result<Request, BenchError>,
+        seen: &mut impl FnMut(usize, &Packet, usize) -> bool,
     ) -> Result<(u64, u64), BenchError> {
         while self.unsent > 0 && self.queue.room() > 0 {
             let n = self.unsent.min(self.queue.room()).min(BURST).saturating_sub(self.burst.len());
-            self.burst.extend(self.idle.drain(..n));
+            for _ in 0..n {
+                let Some((i, packet, output)) = self.idle.pop_front() else { break };
+                let request = self.request(i, packet, output)?;
+                self.burst.push(request);
+            }
             self.unsent -= self.queue.send_burst(&mut self.burst);
         }
         self.queue.flush();
@@ -233,8 +237,13 @@ impl Rig {
             read += u64::from(consumed);
             written += u64::from(produced);
             self.left -= 1;
-            let request = seen(self, request)?;
-            self.idle.push_back(request);
+            let (Some(packet), Some(output)) = request.into_packets() else {
+                return Err(bug("it did not come back"));
+            };
+            if !seen(i, &output, produced as usize) {
+                return Err(BenchError::Bug(format!("block {i} came out wrong")));
+            }
+            self.idle.push_back((i, packet, output));
         }
         self.back = back;
         Ok((read, written))
@@ -245,17 +254,7 @@ impl Rig {
     /// # Errors
     /// [`BenchError`] of the pass, or [`BenchError::Bug`] when `check` is not content.
     pub fn verify(&mut self, mut check: impl FnMut(usize, &[u8]) -> bool) -> Result<(u64, u64), BenchError> {
-        self.pass_with(|rig, request| {
-            let i = request.tag as usize;
-            let (Some(packet), Some(output)) = request.into_packets() else {
-                return Err(bug("it did not come back"));
-            };
-            let produced = rig.produced[i].unwrap_or(0) as usize;
-            if !check(i, &bytes_of(&output, produced)) {
-                return Err(BenchError::Bug(format!("block {i} came out wrong")));
-            }
-            rig.request(i, packet, output)
-        })
+        self.pass_with(|i, output, len| check(i, &bytes_of(output, len)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::zip::{BackEnd, ZipConfig, ZipFormat, ZipOp, ZipSession};
+use warpdrive_pmd::engine::zip::{BackEnd, MAX_LEVEL, ZipConfig, ZipFormat, ZipOp, ZipSession};
 
 use super::corpus::{self, Corpus};
 use super::direct::{Direct, Inverse, is_of};
@@ -63,6 +63,8 @@ const OURS_6: usize = 3;
 const DIRECT_6: usize = 4;
 const UNZIP: usize = 5;
 const DIRECT_UNZIP: usize = 6;
+/// Only if there is DPDK to compare with, and a level of ours that is as small.
+const AS_SMALL: usize = 7;
 
 /// What came of blocks of one size.
 struct Blocks {
@@ -70,6 +72,8 @@ struct Blocks {
     /// One a round, or why there are none.
     dpdk: Result<Vec<Said>, NoPeer>,
     dpdk_block: usize,
+    /// Our fastest level whose output is as small as DPDK's, and how small that is.
+    as_small: Option<(u8, f64)>,
     /// Parts of the input that are left: ours and libdeflate's.
     level_1: (f64, f64),
     level_6: (f64, f64),
@@ -102,6 +106,10 @@ fn blocks(options: &Options, corpus: &Corpus, peer: &mut dpdk::Peer<'_>) -> Resu
     unzip.verify(|i, out| out == plain[i])?;
 
     let tried = peer.try_it(options.slice);
+    let mut as_small = match &tried {
+        Ok(said) => as_small(&plain, said.part)?,
+        Err(_) => None,
+    };
     let mut said = Vec::new();
     let rates = {
         let mut sides: Vec<Side<'_>> = vec![
@@ -113,6 +121,9 @@ fn blocks(options: &Options, corpus: &Corpus, peer: &mut dpdk::Peer<'_>) -> Resu
             side(on, || Ok(unzip.pass()?.1)),
             side(on, || inverse.pass()),
         ];
+        if let Some((_, _, rig)) = &mut as_small {
+            sides.push(side(on, || Ok(rig.pass()?.0)));
+        }
         if tried.is_ok() {
             sides.push(Box::new(|_| {
                 let found = peer.run()?;
@@ -128,13 +139,30 @@ fn blocks(options: &Options, corpus: &Corpus, peer: &mut dpdk::Peer<'_>) -> Resu
     let back_end = |op, level| Ok::<_, BenchError>(session(op, level, BackEnd::Auto)?.back_end());
     Ok(Blocks {
         rates,
-        dpdk: tried.map(|()| said.split_off(1)),
+        dpdk: tried.map(|_| said.split_off(1)),
         dpdk_block: peer.segment(),
+        as_small: as_small.map(|(level, part, _)| (level, part)),
         level_1: (sizes, level_1),
         level_6: (sizes_6, level_6),
         back_ends: [back_end(ZipOp::Compress, 1)?, back_end(ZipOp::Compress, 6)?, unzips.back_end()],
         origin: corpus.origin.clone(),
     })
+}
+
+/// A level, what it leaves of the input, and a queue of it.
+type AsSmall = (u8, f64, Rig);
+
+/// Our lowest level that leaves no more than `part` of the input, if one does.
+fn as_small(plain: &[&[u8]], part: f64) -> Result<Option<AsSmall>, BenchError> {
+    for level in 1..=MAX_LEVEL {
+        let mut rig = compressing(plain, session(ZipOp::Compress, level, BackEnd::Auto)?)?;
+        let (read, written) = rig.verify(|i, out| is_of(out, plain[i]))?;
+        let left = written as f64 / read as f64;
+        if left <= part {
+            return Ok(Some((level, left, rig)));
+        }
+    }
+    Ok(None)
 }
 
 fn session(op: ZipOp, level: u8, back_end: BackEnd) -> Result<ZipSession, BenchError> {
@@ -199,8 +227,11 @@ impl Blocks {
             size_line(&format!("{name}-dpdk-size"), self.level_1.0, size),
             line("-unzip", UNZIP, said(|s| s.decompress)),
         ];
-        if self.dpdk.is_ok() {
-            lines[0] = target(lines[0].clone(), DPDK_TARGET);
+        if let Some((level, part)) = self.as_small {
+            let same = line("-as-small", AS_SMALL, said(|s| s.compress));
+            lines.push(target(same, DPDK_TARGET).note(format!(
+                "ours: level {level}, the lowest that leaves no more of the input than the peer: {part:.4}"
+            )));
         }
         lines
     }
