@@ -165,7 +165,7 @@ impl Planner<'_> {
             0,
             0..=MAX_FLOWS,
             "streams",
-            "0: none; a stream has about 300 KiB",
+            "0: none; a stream has 300 to 500 KiB",
         );
         let refresh = self.within(
             t.refresh.as_ref(),
