@@ -66,6 +66,7 @@ fn options(args: &BenchArgs, bench: &Bench, allowed: &[usize]) -> std::io::Resul
         cpus: allowed.to_vec(),
         program: std::env::current_exe()?,
         crypto_mb: args.crypto_mb.clone(),
+        corpus: args.corpus.clone(),
         seed: args.seed,
         samples: args.samples,
         stop,

@@ -70,6 +70,8 @@ pub enum Command {
     },
     /// Measure our code and a neighbour's in turn, in one run, on the same cores.
     Bench(BenchArgs),
+    /// Compress or decompress files, as gzip does, on all cores.
+    Zip(Box<crate::zip::ZipArgs>),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -147,6 +149,9 @@ pub struct BenchArgs {
     /// Intel's crypto_mb as a shared library, to compare RSA with.
     #[arg(long, value_name = "PATH", env = "WARPDRIVE_CRYPTO_MB")]
     pub crypto_mb: Option<PathBuf>,
+    /// A folder whose files are compressed, each for itself, instead of files of this machine.
+    #[arg(long, value_name = "FOLDER", env = "WARPDRIVE_CORPUS")]
+    pub corpus: Option<PathBuf>,
     /// Seed of whatever is random.
     #[arg(long, value_name = "N", default_value_t = SEED)]
     pub seed: u64,

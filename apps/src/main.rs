@@ -8,6 +8,7 @@ mod devices;
 mod doctor;
 mod run;
 mod show;
+mod zip;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         cli::Command::Check(args) => run::check(&args, &allowed),
         cli::Command::Bench(args) => bench::bench(&args, &allowed),
         cli::Command::Devices { json, simd } => devices::devices(json, simd.force_simd),
+        cli::Command::Zip(args) => zip::zip(&args, &allowed),
         cli::Command::Doctor { fix, json } => examine(fix, json),
         cli::Command::Completions { shell } => {
             clap_complete::generate(shell, &mut cli::Cli::command(), "warpdrive", &mut std::io::stdout());

@@ -150,7 +150,7 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
         Ok(running) => running,
         Err(e) => {
             // What has a place in the configuration says "error" behind it.
-            let prefix = if matches!(e, LaunchError::Key(_)) { "" } else { "error: " };
+            let prefix = if matches!(e, LaunchError::File(_)) { "" } else { "error: " };
             eprintln!("{prefix}{e}");
             return ExitCode::FAILURE;
         }

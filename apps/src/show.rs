@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use serde_json::{Value, json};
 use warpdrive_pipeline::cores::LcoreMap;
-use warpdrive_pipeline::plan::{EnginePlan, Plan, StagePlan};
+use warpdrive_pipeline::plan::{EnginePlan, Plan, StagePlan, ZipPlan};
 use warpdrive_pipeline::running::{Ended, StartReport};
 use warpdrive_pipeline::snapshot::{
     DeviceSnapshot, LatencySnapshot, PipelineSnapshot, PortSnapshot, Snapshot,
@@ -49,22 +49,29 @@ fn stage_text(stage: &StagePlan, plan: &Plan) -> String {
         StagePlan::Rsa { device: d, op, scheme, depth, .. } => {
             format!("rsa {} {} {} (depth {depth})", device(*d), op.name(), scheme.name())
         }
-        StagePlan::Zip { device: d, op, format, level, streams, refresh, depth, .. } => {
-            let level = if *op == ZipOp::Compress { format!(" level {level}") } else { String::new() };
-            let streams = match (streams, op) {
-                (0, _) => String::new(),
-                (n, ZipOp::Compress) => format!(", {n} streams begun anew every {refresh} packets"),
-                (n, ZipOp::Decompress) => format!(", {n} streams"),
-            };
-            let name = device(*d);
-            format!("zip {name} {op:?} {format:?}{level} (depth {depth}{streams})").to_lowercase()
-        }
+        StagePlan::Zip(zip) => zip_text(zip, device(zip.device)),
         StagePlan::Handoff { to, .. } => {
             let names: Vec<&str> = to.iter().map(|i| plan.pipelines[*i].name.as_str()).collect();
             format!("{} to {}", stage.kind(), names.join(", "))
         }
         other => other.kind().to_owned(),
     }
+}
+
+fn zip_text(zip: &ZipPlan, device: &str) -> String {
+    let ZipPlan { op, format, level, streams, refresh, depth, .. } = zip;
+    let level = if *op == ZipOp::Compress { format!(" level {level}") } else { String::new() };
+    let streams = match (streams, op) {
+        (0, _) => String::new(),
+        (n, ZipOp::Compress) => format!(", {n} streams begun anew every {refresh} packets"),
+        (n, ZipOp::Decompress) => format!(", {n} streams"),
+    };
+    let dictionary = if zip.dictionary.is_some() { " with dictionary" } else { "" };
+    format!(
+        "zip {device} {op:?} {format:?}{level}{dictionary} by {} (depth {depth}{streams})",
+        zip.by().name()
+    )
+    .to_lowercase()
 }
 
 fn pipelines(plan: &Plan) -> impl Iterator<Item = String> {

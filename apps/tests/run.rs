@@ -5,6 +5,8 @@ mod common;
 mod damage;
 #[path = "run/demo.rs"]
 mod demo;
+#[path = "run/dictionary.rs"]
+mod dictionary;
 #[path = "run/echo.rs"]
 mod echo;
 #[path = "run/ends.rs"]

@@ -5,22 +5,24 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use warpdrive_mempool::{BURST, Burst, Domain, DmaMode, Mempool, PageChoice, PageSize, PoolConfig};
+use warpdrive_mempool::{BURST, Burst, DmaMode, Domain, Mempool, PageChoice, PageSize, PoolConfig};
 use warpdrive_pipeline::config::{Config, Full, Otherwise};
 use warpdrive_pipeline::cores::parse_list;
 use warpdrive_pipeline::plan::{Plan, StagePlan};
 use warpdrive_pipeline::stage::accel::AccelStage;
 use warpdrive_pipeline::stage::classify::MatchStage;
 use warpdrive_pipeline::stage::echo::EchoStage;
+use warpdrive_pipeline::stage::flows::Flows;
 use warpdrive_pipeline::stage::header::{self, Header, Kind};
 use warpdrive_pipeline::stage::rsa::Rsa;
 use warpdrive_pipeline::stage::simple::MacSwapStage;
 use warpdrive_pipeline::stage::zip::Zip;
+use warpdrive_pipeline::stage::zip_flows::ZipFlows;
 use warpdrive_pipeline::stage::{Context, Stage};
 use warpdrive_pipeline::wire::{Flow, Udp};
 use warpdrive_pmd::device::{Device, SessionSpec};
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaKey, RsaOp, RsaScheme, RsaSession};
-use warpdrive_pmd::engine::zip::{ZipEngine, ZipFormat, ZipOp, ZipSession};
+use warpdrive_pmd::engine::zip::{Checksum, ZipConfig, ZipEngine, ZipFormat, ZipOp, ZipSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::port::MacAddr;
 
@@ -45,14 +47,19 @@ struct Bench {
     /// The near end and the far end, in their order.
     near: Vec<Box<dyn Stage>>,
     far: Vec<Box<dyn Stage>>,
+    /// The same with streams across packets, without signatures. What came before matters here.
+    near_flows: Vec<Box<dyn Stage>>,
+    far_flows: Vec<Box<dyn Stage>>,
+    /// A far end that only ever sees hostile frames.
+    hostile_flows: Vec<Box<dyn Stage>>,
 }
 
 impl Bench {
     fn new() -> Self {
         let domain = Domain::new(DmaMode::Sva);
         let pages = PageChoice::Exactly(PageSize::Size4K);
-        let pool =
-            Mempool::new(&PoolConfig { buffers: 64, pages, ..PoolConfig::default() }, &domain).expect("a pool");
+        let pool = Mempool::new(&PoolConfig { buffers: 64, pages, ..PoolConfig::default() }, &domain)
+            .expect("a pool");
         let zip_device = SoftDevice::<ZipEngine>::open("zip", Placement::Inline, &domain).expect("inline");
         let rsa_device = SoftDevice::<RsaEngine>::open("rsa", Placement::Inline, &domain).expect("inline");
         let key = RsaKey::generate(2048).expect("a key");
@@ -63,6 +70,16 @@ impl Bench {
             let format = ZipFormat::Deflate;
             let zip = Zip { session, op, format, pool: pool.clone(), mtu: 1500, oversize, plain };
             Box::new(AccelStage::new(zip, zip_device.request_queue(8).expect("a queue"), 8, Full::Drop))
+        };
+        let flows = |op| -> Box<dyn Stage> {
+            let usual = ZipConfig::new(op, ZipFormat::Deflate, 1);
+            let spec = ZipSession::with(ZipConfig { checksum: Checksum::Crc32, ..usual }).expect("right");
+            let session = zip_device.create_session(SessionSpec::Zip(spec)).expect("a session");
+            let (oversize, plain) = (Otherwise::Pass, Otherwise::Drop);
+            let format = ZipFormat::Deflate;
+            let zip = Zip { session, op, format, pool: pool.clone(), mtu: 1500, oversize, plain };
+            let flows = ZipFlows::new(zip, Flows::new(&zip_device, session, 3).expect("streams"), 5);
+            Box::new(AccelStage::new(flows, zip_device.request_queue(8).expect("a queue"), 8, Full::Drop))
         };
         let rsa = |op| -> Box<dyn Stage> {
             let scheme = RsaScheme::PssSha256;
@@ -83,7 +100,9 @@ impl Bench {
         ];
         let near = vec![rsa(RsaOp::Sign), zip(ZipOp::Compress)];
         let far = vec![zip(ZipOp::Decompress), rsa(RsaOp::Verify)];
-        Self { pool, single, near, far }
+        let (near_flows, far_flows) = (vec![flows(ZipOp::Compress)], vec![flows(ZipOp::Decompress)]);
+        let hostile_flows = vec![flows(ZipOp::Decompress)];
+        Self { pool, single, near, far, near_flows, far_flows, hostile_flows }
     }
 
     fn burst(&self, frame: &[u8]) -> Burst {
@@ -157,6 +176,17 @@ impl Bench {
             assert_eq!(&packet.data()[udp.payload()], &frame[udp.payload()]);
         }
         drop(back);
+        let burst = self.burst(frame);
+        drop(Self::through(&mut self.hostile_flows, burst));
+        let burst = self.burst(frame);
+        let there = Self::through(&mut self.near_flows, burst);
+        let is_treated = there.iter().next().is_some_and(|p| p.data() != frame);
+        let back = Self::through(&mut self.far_flows, there);
+        if is_treated && let Ok(udp) = Udp::parse(frame) {
+            let packet = back.iter().next().expect("a flow that nothing is missing of");
+            assert_eq!(&packet.data()[udp.payload()], &frame[udp.payload()]);
+        }
+        drop(back);
         assert_eq!(self.pool.stats().in_use, 0, "no buffer is lost");
     }
 }
@@ -186,12 +216,14 @@ thread_local! {
 fuzz_target!(|bytes: &[u8]| {
     let Some((how, bytes)) = bytes.split_first() else { return };
     let bytes = &bytes[..bytes.len().min(1900)];
-    let frame = match how % 4 {
+    let frame = match how % 5 {
         0 => bytes.to_vec(),
         1 => datagram(false, bytes),
         2 => datagram(true, bytes),
         // A compressed payload: the header's magic and kind, the rest as it comes.
-        _ => datagram(false, &[b"WD\x02", bytes].concat()),
+        3 => datagram(false, &[b"WD\x02", bytes].concat()),
+        // One of a compressed flow.
+        _ => datagram(false, &[b"WD\x03\x01", bytes].concat()),
     };
     BENCH.with_borrow_mut(|bench| bench.run(&frame));
 });

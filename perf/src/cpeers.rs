@@ -18,6 +18,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("mempool_peer.c", include_str!("../peers/mempool_peer.c")),
     ("ring_peer.c", include_str!("../peers/ring_peer.c")),
     ("rsa_peer.c", include_str!("../peers/rsa_peer.c")),
+    ("zip_peer.c", include_str!("../peers/zip_peer.c")),
 ];
 
 /// A library that C peers are built on.
@@ -35,6 +36,8 @@ pub struct Library {
 pub const DPDK: Library = Library { name: "DPDK", module: "libdpdk", package: "libdpdk-dev" };
 /// What `rsa_peer` uses.
 pub const OPENSSL: Library = Library { name: "OpenSSL", module: "libcrypto", package: "libssl-dev" };
+/// What `zip_peer` uses.
+pub const ZLIB: Library = Library { name: "zlib", module: "zlib", package: "zlib1g-dev" };
 
 /// A folder with C peers that were built, gone with this.
 pub struct CPeers {

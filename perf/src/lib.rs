@@ -17,6 +17,7 @@ use warpdrive_pipeline::diag::ConfigError;
 use warpdrive_pipeline::launch::LaunchError;
 use warpdrive_pmd::device::DeviceError;
 use warpdrive_pmd::engine::rsa::KeyError;
+use warpdrive_pmd::engine::zip::ZipError;
 
 mod af_xdp;
 pub mod cpeers;
@@ -30,6 +31,7 @@ pub mod peers;
 mod ring;
 mod rsa;
 pub mod testpmd;
+mod zip;
 
 pub use measure::{Better, Line, Machine};
 
@@ -121,6 +123,9 @@ pub const BENCHES: &[Bench] = &[
     rsa::passes::BENCH,
     rsa::queue::BENCH,
     rsa::timing::BENCH,
+    zip::throughput::BENCH,
+    zip::isal::BENCH,
+    zip::cli::BENCH,
 ];
 
 /// The seed of a user who gives none.
@@ -141,6 +146,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Intel's crypto_mb as a shared library, if there is one to compare with.
     pub crypto_mb: Option<PathBuf>,
+    /// A folder whose files are compressed, instead of those of the machine.
+    pub corpus: Option<PathBuf>,
     /// Of whatever is random: the same seed gives the same sequence.
     pub seed: u64,
     /// How often a bench of statistics measures.
@@ -177,6 +184,9 @@ impl Options {
         if let Some(library) = &self.crypto_mb {
             command += &format!(" --crypto-mb {}", library.display());
         }
+        if let Some(corpus) = &self.corpus {
+            command += &format!(" --corpus {}", corpus.display());
+        }
         if self.seed != SEED {
             command += &format!(" --seed {}", self.seed);
         }
@@ -184,6 +194,22 @@ impl Options {
             command += &format!(" --samples {}", self.samples);
         }
         command
+    }
+
+    /// Short slices on the cpus of this machine.
+    #[cfg(test)]
+    pub(crate) fn for_tests(rounds: usize) -> Self {
+        Self {
+            slice: Duration::from_millis(1),
+            rounds,
+            cpus: warpdrive_pipeline::cores::allowed().unwrap(),
+            program: "warpdrive".into(),
+            crypto_mb: None,
+            corpus: None,
+            seed: SEED,
+            samples: SAMPLES,
+            stop: Arc::new(AtomicBool::new(false)),
+        }
     }
 
     /// To be called between slices.
@@ -240,6 +266,18 @@ pub enum BenchError {
         /// The cause.
         cause: std::io::Error,
     },
+    /// What the program was built without.
+    #[error(
+        "{what} is not in this program. Remedy: cargo build --release --features {feature}, with {package}"
+    )]
+    NotBuilt {
+        /// What it is.
+        what: &'static str,
+        /// The feature of the build.
+        feature: &'static str,
+        /// The Debian package that it needs.
+        package: &'static str,
+    },
     /// Our side counted wrongly.
     #[error("{0}: this is a bug")]
     Bug(String),
@@ -273,6 +311,9 @@ pub enum BenchError {
     /// A key.
     #[error(transparent)]
     Rsa(#[from] KeyError),
+    /// A compression session.
+    #[error(transparent)]
+    Zip(#[from] ZipError),
     /// An accelerator.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -291,20 +291,9 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
 
     fn options(rounds: usize) -> Options {
-        Options {
-            slice: Duration::from_millis(1),
-            rounds,
-            cpus: vec![0],
-            program: "warpdrive".into(),
-            crypto_mb: None,
-            seed: crate::SEED,
-            samples: crate::SAMPLES,
-            stop: Arc::new(AtomicBool::new(false)),
-        }
+        Options { cpus: vec![0], ..Options::for_tests(rounds) }
     }
 
     #[test]

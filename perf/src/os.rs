@@ -74,6 +74,53 @@ pub fn terminate(child: &std::process::Child) {
     }
 }
 
+/// What a process used until it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// The work of its threads.
+    pub user: Duration,
+    /// The kernel's work for it.
+    pub system: Duration,
+    /// Whether it ended as it should.
+    pub success: bool,
+}
+
+/// Waits for a child's end.
+///
+/// # Errors
+/// When it was waited for already.
+pub fn wait_used(child: std::process::Child) -> io::Result<Used> {
+    let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
+    let mut status = 0;
+    // SAFETY: numbers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one int and one rusage.
+    while unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1_000);
+    let success = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+    Ok(Used { user: time(usage.ru_utime), system: time(usage.ru_stime), success })
+}
+
+/// Free bytes where a path is.
+///
+/// # Errors
+/// When there is no such path.
+pub fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    // SAFETY: numbers, for which zero is a value.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero, and the kernel's library writes one statvfs.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(stat.f_bavail * stat.f_frsize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +178,21 @@ mod tests {
         });
         assert!(thread_named("there is none of this name").is_none());
         assert!(thread_time_of(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn what_a_child_used_is_known_at_its_end() {
+        let shell = |script: &str| std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let busy = wait_used(shell("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")).unwrap();
+        assert!(busy.success && busy.user > Duration::from_millis(5), "{busy:?}");
+        let failed = wait_used(shell("exit 3")).unwrap();
+        assert!(!failed.success && failed.user < busy.user, "{failed:?}");
+    }
+
+    #[test]
+    fn there_is_room_somewhere_and_none_nowhere() {
+        assert!(free_bytes(std::path::Path::new("/tmp")).unwrap() > 0);
+        assert!(free_bytes(std::path::Path::new("/no/such/folder")).is_err());
     }
 
     #[test]

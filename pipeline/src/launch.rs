@@ -11,7 +11,7 @@ use rtrb::RingBuffer;
 use warpdrive_mempool::{Domain, MemError, Mempool, PageSize, WorkerSlot};
 use warpdrive_pmd::device::{Device, DeviceError, SessionSpec};
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaSession};
-use warpdrive_pmd::engine::zip::{Checksum, ZipConfig, ZipEngine, ZipSession};
+use warpdrive_pmd::engine::zip::ZipEngine;
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::Idle;
 use warpdrive_pmd::port::ring::{self, RingRx, RingTx};
@@ -20,8 +20,9 @@ use warpdrive_pmd::port::{MacAddr, PortError};
 use crate::config::Require;
 use crate::cores::{self, CoreError};
 use crate::diag::ConfigError;
+use crate::dictionary;
 use crate::keys::{self, Keys};
-use crate::plan::{ELSEWHERE_SLOTS, EnginePlan, PipelinePlan, Plan, StagePlan};
+use crate::plan::{ELSEWHERE_SLOTS, EnginePlan, PipelinePlan, Plan, StagePlan, ZipPlan};
 use crate::running::{ObservedPipeline, ObservedQueue, OpenPort, Running, StartReport, WorkerHandle};
 use crate::stage::Stage;
 use crate::stage::accel::AccelStage;
@@ -51,9 +52,9 @@ pub enum LaunchError {
     /// A device.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A key or a certificate, with the place where the configuration names it.
+    /// A key, a certificate or a dictionary, with the place where the configuration names it.
     #[error(transparent)]
-    Key(#[from] ConfigError),
+    File(#[from] ConfigError),
     /// A worker's cpus.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -293,7 +294,7 @@ impl<'a> Builder<'a> {
                 Box::new(TeeStage::new(self.tx(*port, *queue)?, self.pools[pipeline.pool].clone()))
             }
             StagePlan::Rsa { .. } => self.rsa(stage, pipeline)?,
-            StagePlan::Zip { .. } => self.zip(stage, pipeline)?,
+            StagePlan::Zip(zip) => self.zip(zip, pipeline)?,
             StagePlan::Match { rules, elsewhere } => {
                 let ring = elsewhere.map(|to| self.ring(to, ELSEWHERE_SLOTS));
                 Box::new(MatchStage::new(rules.clone(), ring))
@@ -370,31 +371,18 @@ impl<'a> Builder<'a> {
         Ok(Box::new(AccelStage::new(operation, device.request_queue(*depth)?, *depth, *full)))
     }
 
-    fn zip(&mut self, stage: &StagePlan, pipeline: &PipelinePlan) -> Result<Box<dyn Stage>, LaunchError> {
-        let StagePlan::Zip { device, depth, full, .. } = stage else {
-            unreachable!("the caller matched it");
-        };
-        let StagePlan::Zip { op, format, level, window_bits, streams, refresh, oversize, plain, .. } = *stage
-        else {
-            unreachable!("as above");
-        };
-        let mtu = self.mtu(pipeline);
-        let checksum = if streams > 0 { Checksum::Crc32 } else { Checksum::None };
-        let Ok(session) =
-            ZipSession::with(ZipConfig { window_bits, checksum, ..ZipConfig::new(op, format, level) })
-        else {
-            unreachable!("the plan checked the numbers");
-        };
-        let device = &self.devices[*device];
-        let session = device.create_session(SessionSpec::Zip(session))?;
+    fn zip(&mut self, zip: &ZipPlan, pipeline: &PipelinePlan) -> Result<Box<dyn Stage>, LaunchError> {
+        let device = &self.devices[zip.device];
+        let session = device.create_session(SessionSpec::Zip(dictionary::session(self.plan, zip)?))?;
+        let ZipPlan { op, format, streams, refresh, depth, full, oversize, plain, .. } = *zip;
         let pool = self.pools[pipeline.pool].clone();
-        let operation = Zip { session, op, format, pool, mtu, oversize, plain };
-        let queue = device.request_queue(*depth)?;
+        let operation = Zip { session, op, format, pool, mtu: self.mtu(pipeline), oversize, plain };
+        let queue = device.request_queue(depth)?;
         Ok(if streams > 0 {
             let flows = Flows::new(&**device, session, streams)?;
-            Box::new(AccelStage::new(ZipFlows::new(operation, flows, refresh), queue, *depth, *full))
+            Box::new(AccelStage::new(ZipFlows::new(operation, flows, refresh), queue, depth, full))
         } else {
-            Box::new(AccelStage::new(operation, queue, *depth, *full))
+            Box::new(AccelStage::new(operation, queue, depth, full))
         })
     }
 

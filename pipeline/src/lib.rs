@@ -6,6 +6,7 @@ pub mod config;
 pub mod cores;
 pub mod demo;
 pub mod diag;
+mod dictionary;
 mod keys;
 pub mod launch;
 pub mod plan;

@@ -80,7 +80,10 @@ impl Rig {
         Self { pool, device, queue, done: Vec::with_capacity(16) }
     }
 
-    fn session(&self, config: ZipConfig) -> SessionId {
+    fn session(&self, mut config: ZipConfig) -> SessionId {
+        if config.op == ZipOp::Decompress && config.back_end == BackEnd::Quick {
+            config.back_end = BackEnd::Auto; // it has no way back
+        }
         self.device.create_session(SessionSpec::Zip(ZipSession::with(config).unwrap())).unwrap()
     }
 
@@ -158,9 +161,13 @@ fn sessions() -> Vec<ZipConfig> {
     if HAS_ISAL {
         all.extend((0..=3).map(|level| config(ZipFormat::Deflate, level, BackEnd::Isal)));
     }
+    all.extend(
+        [15, 10].map(|window_bits| ZipConfig { window_bits, ..config(ZipFormat::Zlib, 1, BackEnd::Quick) }),
+    );
     // Blocks that are opened.
     all.extend([1, 6, 12].map(|level| config(ZipFormat::Deflate, level, BackEnd::Libdeflate)));
     let dictionary = b"a dictionary that both sides know".to_vec();
+    all.push(ZipConfig { dictionary: dictionary.clone(), ..config(ZipFormat::Zlib, 1, BackEnd::Quick) });
     all.push(ZipConfig { dictionary, ..config(ZipFormat::Zlib, 6, BackEnd::Auto) });
     all.push(ZipConfig { window_bits: 10, ..config(ZipFormat::Deflate, 6, BackEnd::Auto) });
     all

@@ -260,8 +260,6 @@ fn failed(status: Status) -> BenchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
     struct Counted<'a>(&'a std::sync::Mutex<String>, &'static str);
@@ -278,16 +276,7 @@ mod tests {
     }
 
     pub fn options(rounds: usize) -> Options {
-        Options {
-            slice: Duration::from_millis(1),
-            rounds,
-            cpus: warpdrive_pipeline::cores::allowed().unwrap(),
-            program: "warpdrive".into(),
-            crypto_mb: None,
-            seed: crate::SEED,
-            samples: crate::SAMPLES,
-            stop: Arc::new(AtomicBool::new(false)),
-        }
+        Options::for_tests(rounds)
     }
 
     #[test]

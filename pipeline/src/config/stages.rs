@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 use warpdrive_pmd::engine::rsa::{RsaOp, RsaScheme};
-use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{BackEnd, ZipFormat, ZipOp};
 
 use super::Name;
 
@@ -169,6 +169,12 @@ table! {
         /// log2 of the window in bytes, 9 to 15.
         #[serde(default)]
         window_bits: Option<Spanned<u8>>,
+        /// A file of up to 32 KiB that both ends have: what payloads are likely to contain, the likeliest last.
+        #[serde(default)]
+        dictionary: Option<Name>,
+        /// Who computes.
+        #[serde(default)]
+        back_end: Option<Spanned<BackEnd>>,
         /// The most requests in flight.
         #[serde(default)]
         depth: Option<Spanned<usize>>,

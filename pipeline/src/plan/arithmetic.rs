@@ -19,9 +19,11 @@ impl Planner<'_> {
             }
         }
         for (i, device) in config.devices.iter().enumerate() {
-            let used = plan.pipelines.iter().flat_map(|p| &p.stages).any(
-                |s| matches!(s, StagePlan::Rsa { device, .. } | StagePlan::Zip { device, .. } if *device == i),
-            );
+            let used = plan.pipelines.iter().flat_map(|p| &p.stages).any(|s| match s {
+                StagePlan::Rsa { device, .. } => *device == i,
+                StagePlan::Zip(zip) => zip.device == i,
+                _ => false,
+            });
             if !used {
                 self.notes.push(format!("device {:?} is not used by any pipeline", device.name.get_ref()));
             }
@@ -60,7 +62,7 @@ impl Planner<'_> {
                 let (what, n) = match stage {
                     StagePlan::Rsa { depth, .. } => ("rsa in flight", *depth),
                     // The input and the output.
-                    StagePlan::Zip { depth, .. } => ("zip in flight", 2 * depth),
+                    StagePlan::Zip(zip) => ("zip in flight", 2 * zip.depth),
                     StagePlan::Handoff { to, slots, .. } => ("handed off", to.len() * slots),
                     StagePlan::Match { elsewhere: Some(_), .. } => ("sent elsewhere", ELSEWHERE_SLOTS),
                     StagePlan::Tx { .. } | StagePlan::Tee { .. } => {

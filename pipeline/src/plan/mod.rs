@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use warpdrive_mempool::{DmaMode, PoolConfig};
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOp, RsaScheme};
-use warpdrive_pmd::engine::zip::{ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{BackEnd, Checksum, ZipConfig, ZipFormat, ZipOp, ZipSession};
 use warpdrive_pmd::engine::{Engine, Placement};
 use warpdrive_pmd::idle::IdlePolicy;
 use warpdrive_pmd::port::{MacAddr, PortConfig};
@@ -139,6 +139,51 @@ impl From<&Name> for Placed {
     }
 }
 
+/// A `zip` stage.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields of the table in config/stages.rs")]
+pub struct ZipPlan {
+    pub device: usize,
+    pub op: ZipOp,
+    pub format: ZipFormat,
+    pub level: u8,
+    pub window_bits: u8,
+    pub back_end: BackEnd,
+    pub dictionary: Option<Placed>,
+    pub streams: usize,
+    pub refresh: u32,
+    pub depth: usize,
+    pub full: Full,
+    pub oversize: Otherwise,
+    pub plain: Otherwise,
+}
+
+impl ZipPlan {
+    /// Who computes in the end.
+    #[must_use]
+    pub fn by(&self) -> BackEnd {
+        let stand_in = if self.dictionary.is_some() { vec![0] } else { Vec::new() };
+        let session = ZipSession::with(self.session(stand_in));
+        session.map_or(self.back_end, |session| {
+            let whole = session.back_end();
+            if self.streams > 0 { session.stream_back_end().unwrap_or(whole) } else { whole }
+        })
+    }
+
+    /// What its session is to do, with the dictionary that was read.
+    #[must_use]
+    pub fn session(&self, dictionary: Vec<u8>) -> ZipConfig {
+        ZipConfig {
+            window_bits: self.window_bits,
+            dictionary,
+            back_end: self.back_end,
+            // Packets of a stream carry it.
+            checksum: if self.streams > 0 { Checksum::Crc32 } else { Checksum::None },
+            ..ZipConfig::new(self.op, self.format, self.level)
+        }
+    }
+}
+
 /// A stage with its names resolved to indices.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields of the tables in config/stages.rs")]
@@ -165,19 +210,7 @@ pub enum StagePlan {
         oversize: Otherwise,
         plain: Otherwise,
     },
-    Zip {
-        device: usize,
-        op: ZipOp,
-        format: ZipFormat,
-        level: u8,
-        window_bits: u8,
-        streams: usize,
-        refresh: u32,
-        depth: usize,
-        full: Full,
-        oversize: Otherwise,
-        plain: Otherwise,
-    },
+    Zip(Box<ZipPlan>),
     Match {
         rules: Rules,
         elsewhere: Option<usize>,
@@ -214,7 +247,7 @@ impl StagePlan {
             Self::Rx { .. } => "rx",
             Self::Tx { .. } => "tx",
             Self::Rsa { .. } => "rsa",
-            Self::Zip { .. } => "zip",
+            Self::Zip(_) => "zip",
             Self::Match { .. } => "match",
             Self::MacSwap => "mac-swap",
             Self::Echo { .. } => "echo",

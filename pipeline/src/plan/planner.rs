@@ -64,6 +64,10 @@ impl Planner<'_> {
         self.errors.push(Diagnostic::new(span, message).help(help));
     }
 
+    pub(super) fn diagnose(&mut self, diagnostic: Diagnostic) {
+        self.errors.push(diagnostic);
+    }
+
     fn pools(&mut self) -> Vec<PoolPlan> {
         let pages = self.config.eal.pages;
         if self.config.mempools.is_empty() {

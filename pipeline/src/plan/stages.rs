@@ -6,13 +6,11 @@ use toml::Spanned;
 use warpdrive_mempool::BURST;
 use warpdrive_pmd::engine::MAX_DEPTH;
 use warpdrive_pmd::engine::rsa::RsaOp;
-use warpdrive_pmd::engine::zip::{
-    MAX_LEVEL, MAX_STREAM_LEVEL, WINDOW_BITS, ZipConfig, ZipFormat, ZipSession,
-};
+use warpdrive_pmd::engine::zip::{BackEnd, MAX_LEVEL, MAX_STREAM_LEVEL, WINDOW_BITS, ZipFormat, ZipSession};
 use warpdrive_pmd::port::MacAddr;
 
 use super::planner::Planner;
-use super::{DEFAULT_DEPTH, Placed, StagePlan};
+use super::{DEFAULT_DEPTH, Placed, StagePlan, ZipPlan};
 use crate::config::{DeviceDriver, EchoTable, Name, RsaTable, StageTable, ZipTable};
 use crate::demo;
 use crate::diag::Diagnostic;
@@ -167,7 +165,7 @@ impl Planner<'_> {
             0,
             0..=MAX_FLOWS,
             "streams",
-            "0: none; a stream has about 300 KiB",
+            "0: none; a stream has 300 to 500 KiB",
         );
         let refresh = self.within(
             t.refresh.as_ref(),
@@ -190,28 +188,40 @@ impl Planner<'_> {
             let span = t.streams.as_ref().map_or(0..0, toml::Spanned::span);
             self.error(span, "streams have no wrapping", "leave `format` out, or say format = \"deflate\"");
         }
-        if level <= max
-            && let Err(e) = ZipSession::with(ZipConfig {
-                window_bits,
-                ..ZipConfig::new(*t.op.get_ref(), t.format, level)
-            })
-        {
-            self.error(t.zip.span(), e.to_string(), "leave `window-bits` out, or take a lower level");
-        }
         let device = self.device(&t.zip, DeviceDriver::SoftZip)?;
-        Some(StagePlan::Zip {
+        let plan = ZipPlan {
             device,
             op: *t.op.get_ref(),
             format: t.format,
-            level,
+            level: level.min(max),
             window_bits,
+            back_end: t.back_end.as_ref().map_or(BackEnd::Auto, |b| *b.get_ref()),
+            dictionary: t.dictionary.as_ref().map(Placed::from),
             streams,
             refresh,
             depth,
             full: t.full,
             oversize: t.oversize,
             plain: t.plain,
-        })
+        };
+        self.check_zip(t, &plan);
+        Some(StagePlan::Zip(Box::new(plan)))
+    }
+
+    /// Whether there can be such a session. What its dictionary says is looked at when it is read.
+    fn check_zip(&mut self, t: &ZipTable, plan: &ZipPlan) {
+        let stand_in = if plan.dictionary.is_some() { vec![0] } else { Vec::new() };
+        let said = t.dictionary.as_ref().map(Spanned::span).or(t.back_end.as_ref().map(Spanned::span));
+        let span = said.or(t.window_bits.as_ref().map(Spanned::span)).unwrap_or(t.zip.span());
+        match ZipSession::with(plan.session(stand_in)) {
+            Err(e) => self.diagnose(Diagnostic::of_error(span, &e.to_string())),
+            Ok(session) if plan.streams > 0 => {
+                if let Err(why) = session.stream_back_end() {
+                    self.diagnose(Diagnostic::of_error(span, &why));
+                }
+            }
+            Ok(_) => {}
+        }
     }
 
     /// A number within its range, or what it is if nobody said.

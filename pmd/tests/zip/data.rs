@@ -18,7 +18,9 @@ pub fn back_ends() -> Vec<(BackEnd, u8)> {
 
 /// Every level of every back end.
 pub fn levels() -> impl Iterator<Item = (BackEnd, u8)> {
-    back_ends().into_iter().flat_map(|(back_end, top)| (0..=top).map(move |level| (back_end, level)))
+    let all =
+        back_ends().into_iter().flat_map(|(back_end, top)| (0..=top).map(move |level| (back_end, level)));
+    all.chain([(BackEnd::Quick, 1)])
 }
 
 /// Every level that streams can have.
@@ -177,7 +179,7 @@ impl Setting {
 pub fn setting(for_streams: bool) -> impl Strategy<Value = Setting> {
     let dictionary = prop_oneof![2 => Just(None), 1 => sample(32_768).prop_map(Some)];
     let window = prop_oneof![1 => Just(15_u8), 1 => 9..=15_u8];
-    let mut all = vec![BackEnd::Auto];
+    let mut all = vec![BackEnd::Auto, BackEnd::Quick];
     all.extend(back_ends().into_iter().map(|(back_end, _)| back_end));
     let back_end = proptest::sample::select(all);
     (format(), 0..=12_u8, window, dictionary, checksum(), back_end).prop_map(
@@ -187,6 +189,7 @@ pub fn setting(for_streams: bool) -> impl Strategy<Value = Setting> {
             let narrow = for_streams || window_bits < 15 || dictionary.len > 0;
             let back_end = if narrow && back_end == BackEnd::Libdeflate { BackEnd::Auto } else { back_end };
             let level = match back_end {
+                BackEnd::Quick => 1,
                 BackEnd::Isal => level % 4,
                 BackEnd::ZlibRs => level % 10,
                 _ if narrow => level % 10,

@@ -164,7 +164,7 @@ fn a_session_whose_operation_cannot_be_done_in_pieces_says_what_to_do() {
     let level = rig.session(ZipConfig::new(ZipOp::Compress, ZipFormat::Zlib, 10));
     let config = ZipConfig { back_end: BackEnd::Libdeflate, ..gzip(ZipOp::Decompress) };
     let back_end = rig.session(config);
-    for (session, remedy) in [(level, "levels 0 to 9"), (back_end, "`auto` or `zlib-rs`")] {
+    for (session, remedy) in [(level, "a level of streams, 0 to 9"), (back_end, "\"auto\" or \"zlib-rs\"")] {
         match rig.device.create_stream(session) {
             Err(e @ DeviceError::NoStream { .. }) => assert!(e.to_string().contains(remedy), "{e}"),
             other => panic!("{other:?}"),

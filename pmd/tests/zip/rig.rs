@@ -9,7 +9,7 @@ use warpdrive_mempool::{DmaMode, Domain, Mempool, Packet, PageChoice, PageSize, 
 use warpdrive_pmd::device::{
     Completion, Device, Flush, Queue, Request, SessionId, SessionSpec, Status, Stream,
 };
-use warpdrive_pmd::engine::zip::{ZipConfig, ZipEngine, ZipSession};
+use warpdrive_pmd::engine::zip::{BackEnd, ZipConfig, ZipEngine, ZipOp, ZipSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
 
@@ -75,7 +75,10 @@ impl Rig {
         Self { pool, device, queue, sessions: RefCell::default() }
     }
 
-    pub fn session(&self, config: ZipConfig) -> SessionId {
+    pub fn session(&self, mut config: ZipConfig) -> SessionId {
+        if config.op == ZipOp::Decompress && config.back_end == BackEnd::Quick {
+            config.back_end = BackEnd::Auto; // it has no way back
+        }
         let session = ZipSession::with(config).unwrap();
         let id = self.device.create_session(SessionSpec::Zip(session)).unwrap();
         self.sessions.borrow_mut().push(id);

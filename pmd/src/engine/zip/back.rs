@@ -2,6 +2,7 @@
 
 #[cfg(feature = "isal")]
 use super::isal::{IsalDeflater, IsalInflater};
+use super::quick_stream::QuickDeflater;
 use super::session::BackEnd;
 use super::zlibrs::{ZlibDeflater, ZlibInflater};
 use crate::device::{Flush, Status};
@@ -43,6 +44,7 @@ pub(super) fn deflater(back_end: BackEnd, level: u8, window_bits: u8) -> Box<dyn
     match back_end {
         #[cfg(feature = "isal")]
         BackEnd::Isal => Box::new(IsalDeflater::new(level, window_bits)),
+        BackEnd::Quick => Box::new(QuickDeflater::new(window_bits)),
         _ => Box::new(ZlibDeflater::new(level, window_bits)),
     }
 }

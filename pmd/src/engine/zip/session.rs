@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::checksum::Checksum;
+use super::quick::Primed;
 
 /// The wrapping of a DEFLATE stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -35,6 +36,8 @@ pub enum BackEnd {
     /// Whichever suits the session best.
     #[default]
     Auto,
+    /// Our own encoder for speed: whole buffers and streams, level 1, dictionaries, windows of 8 KiB and more.
+    Quick,
     /// libdeflate: whole buffers, levels 0 to 12, no dictionary, window of 32 KiB.
     Libdeflate,
     /// zlib-rs: whole buffers and streams, levels 0 to 9, dictionaries, all windows.
@@ -54,6 +57,7 @@ impl BackEnd {
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Quick => "quick",
             Self::Libdeflate => "libdeflate",
             Self::ZlibRs => "zlib-rs",
             Self::Isal => "isal",
@@ -88,8 +92,8 @@ pub const MAX_LEVEL: u8 = 12;
 pub const MAX_STREAM_LEVEL: u8 = 9;
 /// The highest level of ISA-L.
 pub(super) const MAX_ISAL_LEVEL: u8 = 3;
-/// The level for which ISA-L is the best.
-const ISAL_BEST: u8 = 1;
+/// The level of those who do nothing but for speed.
+const FAST_LEVEL: u8 = 1;
 /// The longest dictionary that DEFLATE can refer to, in bytes.
 pub const MAX_DICTIONARY: usize = 32 << 10;
 /// log2 of the smallest window and of the largest, in bytes.
@@ -147,14 +151,14 @@ pub enum ZipError {
     Window(u8),
     /// The dictionary is too long.
     #[error(
-        "the dictionary has {0} bytes; no more than {MAX_DICTIONARY} can be referred to: keep the last ones"
+        "the dictionary has {0} bytes; no more than {MAX_DICTIONARY} can be referred to. Remedy: keep the last ones"
     )]
     LongDictionary(usize),
     /// gzip has no dictionaries.
-    #[error("gzip cannot name a dictionary (RFC 1952): use zlib, or raw DEFLATE if both sides know it")]
+    #[error("gzip cannot name a dictionary (RFC 1952). Remedy: zlib, or raw DEFLATE, as both ends know it")]
     GzipDictionary,
     /// The back end cannot do it.
-    #[error("{} cannot do this: {what}. Leave the choice to `auto`, or {remedy}", .back_end.name())]
+    #[error("{} cannot do this: {what}. Remedy: leave the choice to \"auto\", or {remedy}", .back_end.name())]
     BackEnd {
         /// The one that was asked for.
         back_end: BackEnd,
@@ -173,6 +177,8 @@ pub struct ZipSession {
     pub(super) whole: BackEnd,
     /// Adler-32 of the dictionary, if there is one.
     pub(super) dictionary_id: Option<u32>,
+    /// The dictionary as the quick encoder wants it.
+    pub(super) primed: Option<Arc<Primed>>,
 }
 
 impl ZipSession {
@@ -204,7 +210,9 @@ impl ZipSession {
         }
         let whole = whole(&config)?;
         let dictionary_id = has_dictionary.then(|| Checksum::Adler32.of(&config.dictionary));
-        Ok(Self { config: Arc::new(config), whole, dictionary_id })
+        let primed = has_dictionary && whole == BackEnd::Quick;
+        let primed = primed.then(|| Arc::new(Primed::new(&config.dictionary)));
+        Ok(Self { config: Arc::new(config), whole, dictionary_id, primed })
     }
 
     /// What it does.
@@ -227,14 +235,19 @@ impl ZipSession {
         let ZipConfig { op, level, back_end, .. } = *self.config;
         if op == ZipOp::Compress && level > MAX_STREAM_LEVEL {
             return Err(format!(
-                "level {level} is for whole buffers; streams have levels 0 to {MAX_STREAM_LEVEL}"
+                "level {level} is for whole buffers. Remedy: a level of streams, 0 to {MAX_STREAM_LEVEL}"
             ));
         }
         if back_end == BackEnd::Libdeflate {
-            return Err("libdeflate compresses whole buffers only: choose `auto` or `zlib-rs`".to_owned());
+            return Err(
+                "libdeflate compresses whole buffers only. Remedy: choose \"auto\" or \"zlib-rs\"".to_owned()
+            );
         }
-        let isal = back_end == BackEnd::Isal || back_end == BackEnd::Auto && is_for_isal(&self.config);
-        Ok(if isal { BackEnd::Isal } else { BackEnd::ZlibRs })
+        Ok(match back_end {
+            BackEnd::Isal | BackEnd::Quick => back_end,
+            BackEnd::Auto if is_fast(&self.config) => FASTEST,
+            _ => BackEnd::ZlibRs,
+        })
     }
 
     /// Of what checksum completions tell.
@@ -247,16 +260,20 @@ impl ZipSession {
     }
 }
 
-/// Whether nothing does it better than ISA-L.
-fn is_for_isal(config: &ZipConfig) -> bool {
-    HAS_ISAL && config.op == ZipOp::Compress && config.level == ISAL_BEST
+/// Whether it is speed that is asked for.
+fn is_fast(config: &ZipConfig) -> bool {
+    config.op == ZipOp::Compress && config.level == FAST_LEVEL
 }
+
+/// Who is fastest at it.
+const FASTEST: BackEnd = if HAS_ISAL { BackEnd::Isal } else { BackEnd::Quick };
 
 /// The back end of whole buffers.
 fn whole(config: &ZipConfig) -> Result<BackEnd, ZipError> {
     match config.back_end {
         BackEnd::Isal => isal(config),
-        BackEnd::Auto if is_for_isal(config) => Ok(BackEnd::Isal),
+        BackEnd::Quick => quick(config),
+        BackEnd::Auto if is_fast(config) => Ok(FASTEST),
         _ => portable(config),
     }
 }
@@ -273,6 +290,15 @@ fn isal(config: &ZipConfig) -> Result<BackEnd, ZipError> {
         return cannot("its highest level is 3", "take a lower level");
     }
     Ok(BackEnd::Isal)
+}
+
+fn quick(config: &ZipConfig) -> Result<BackEnd, ZipError> {
+    let cannot = |what, remedy| Err(ZipError::BackEnd { back_end: BackEnd::Quick, what, remedy });
+    match config.op {
+        ZipOp::Decompress => cannot("it only compresses", "take \"libdeflate\" or \"zlib-rs\""),
+        ZipOp::Compress if config.level != FAST_LEVEL => cannot("its only level is 1", "take level 1"),
+        ZipOp::Compress => Ok(BackEnd::Quick),
+    }
 }
 
 /// Of those that are always there.
@@ -320,16 +346,17 @@ mod tests {
     }
 
     #[test]
-    fn isal_is_chosen_for_level_1_and_no_other() {
+    fn the_fastest_is_chosen_for_level_1_and_no_other() {
         for level in 0..=MAX_LEVEL {
             let auto = session(BackEnd::Auto, ZipOp::Compress, level).unwrap();
-            let isal = HAS_ISAL && level == 1;
-            assert_eq!(auto.back_end() == BackEnd::Isal, isal, "level {level}");
-            assert_eq!(auto.stream_back_end() == Ok(BackEnd::Isal), isal, "level {level}");
+            assert_eq!(auto.back_end() == FASTEST, level == 1, "level {level}");
+            assert_eq!(auto.stream_back_end() == Ok(FASTEST), level == 1, "level {level}");
+            assert_eq!(session(BackEnd::Quick, ZipOp::Compress, level).is_ok(), level == 1);
         }
         let inflates = session(BackEnd::Auto, ZipOp::Decompress, 1).unwrap();
         assert_eq!(inflates.back_end(), BackEnd::Libdeflate);
         assert_eq!(session(BackEnd::Isal, ZipOp::Compress, 3).is_ok(), HAS_ISAL);
         assert!(session(BackEnd::Isal, ZipOp::Compress, 4).is_err());
+        assert!(session(BackEnd::Quick, ZipOp::Decompress, 1).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use super::back::{self, Deflater, Inflater, Step};
 use super::frame::{self, HeaderReader};
 use super::libdeflate::{Compressors, Decompressor};
+use super::quick::{Carry, End, Past, Quick};
 use super::session::{BackEnd, WINDOW_BITS, ZipFormat, ZipOp, ZipSession};
 use super::stream::ZipStream;
 use super::{join, probe, stored};
@@ -11,6 +12,7 @@ use crate::engine::{Job, Report};
 
 /// All that requests which stand alone need, shared by all sessions.
 pub(super) struct Whole {
+    quick: Quick,
     compressors: Compressors,
     decompressor: Decompressor,
     #[cfg(feature = "isal")]
@@ -40,6 +42,7 @@ const NO_ROOM: Status = Status::NoSpace { needed: 0 };
 impl Whole {
     pub(super) fn new() -> Self {
         Self {
+            quick: Quick::new(),
             compressors: Compressors::new(),
             decompressor: Decompressor::new(),
             #[cfg(feature = "isal")]
@@ -153,6 +156,9 @@ impl Whole {
         finish: bool,
     ) -> Result<usize, Status> {
         let level = session.config.level;
+        if session.whole == BackEnd::Quick {
+            return self.quick_body(session, src, dst, finish);
+        }
         if level > 0 && session.dictionary_id.is_none() && probe::is_noise(src) {
             let stored = if finish { stored::store(src, dst, true) } else { stored::store_open(src, dst) };
             return stored.ok_or(NO_ROOM);
@@ -171,6 +177,19 @@ impl Whole {
         }
         // What libdeflate has written is sound.
         self.joiner.open(dst, n).map_err(|_| Status::EngineFailed)?.ok_or(NO_ROOM)
+    }
+
+    /// By the quick encoder, which tells noise by itself.
+    fn quick_body(
+        &mut self,
+        session: &ZipSession,
+        src: &[u8],
+        dst: &mut [u8],
+        finish: bool,
+    ) -> Result<usize, Status> {
+        let past = session.primed.as_deref().map_or(Past::Fresh, Past::Primed);
+        let (window, end) = (1 << session.config.window_bits, if finish { End::Final } else { End::Sync });
+        self.quick.encode(past, src, 0, window, end, &mut Carry::default(), dst).ok_or(NO_ROOM)
     }
 
     /// By a back end's streams.
@@ -200,6 +219,7 @@ impl Whole {
             // A code of at most 15 bits for each byte, if it is never stored.
             BackEnd::Isal if !is_plain(session) => 2 * len + 512,
             BackEnd::Isal => stored::bound(len),
+            BackEnd::Quick => Quick::bound(len),
             _ => self.compressors.bound(session.config.level, len) + join::MARK,
         };
         (bound.max(stored::bound(len)) + around) as u32
