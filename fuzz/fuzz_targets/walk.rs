@@ -71,8 +71,9 @@ impl Walk<'_> {
             match self.bits(2)? {
                 0 => self.stored()?,
                 1 => {
-                    let lengths: Vec<u8> =
-                        (0..288).map(|s| [8, 9, 7, 8][[144, 256, 280, 288].partition_point(|n| *n <= s)]).collect();
+                    let lengths: Vec<u8> = (0..288)
+                        .map(|s| [8, 9, 7, 8][[144, 256, 280, 288].partition_point(|n| *n <= s)])
+                        .collect();
                     self.symbols(&Code::new(&lengths)?, Some(&Code::new(&[5; 32])?))?;
                 }
                 2 => self.dynamic()?,

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 
 use warpdrive_mempool::{DmaMode, Domain, Mempool, Packet, PageChoice, PageSize, PoolConfig};
-use warpdrive_pmd::device::{Completion, Device, Flush, Queue, Request, SessionId, SessionSpec, Status, Stream};
+use warpdrive_pmd::device::{
+    Completion, Device, Flush, Queue, Request, SessionId, SessionSpec, Status, Stream,
+};
 use warpdrive_pmd::engine::zip::{ZipConfig, ZipEngine, ZipSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 

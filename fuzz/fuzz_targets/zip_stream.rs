@@ -78,7 +78,12 @@ impl Data<'_> {
             }
             Self::Copy(back, n) => {
                 let from = before.len().saturating_sub(usize::from(*back));
-                before[from..].iter().cycle().take(if from < before.len() { usize::from(*n) } else { 0 }).copied().collect()
+                before[from..]
+                    .iter()
+                    .cycle()
+                    .take(if from < before.len() { usize::from(*n) } else { 0 })
+                    .copied()
+                    .collect()
             }
         }
     }
@@ -108,8 +113,14 @@ impl Machine<'_> {
             // In the end there is room.
             let room = if turn < again { room } else { 60_000 };
             let stream = self.stream.take();
-            let done =
-                self.rig.run(Call { session: self.session, src: rest, room, cuts: &self.cuts, flush, stream });
+            let done = self.rig.run(Call {
+                session: self.session,
+                src: rest,
+                room,
+                cuts: &self.cuts,
+                flush,
+                stream,
+            });
             self.stream = done.stream;
             self.plain.extend(&rest[..done.consumed]);
             self.coded.extend(done.output);
@@ -149,7 +160,8 @@ impl Machine<'_> {
         while !ended {
             let bytes = &coded[at..coded.len().min(at + piece)];
             let cuts = &self.cuts;
-            let done = self.rig.run(Call { session, src: bytes, room: window, cuts, flush: Flush::None, stream });
+            let done =
+                self.rig.run(Call { session, src: bytes, room: window, cuts, flush: Flush::None, stream });
             assert!(matches!(done.status, Status::Ok | Status::OutputFull), "{:?}", done.status);
             (stream, ended) = (done.stream, done.ended);
             at += done.consumed;
@@ -179,7 +191,8 @@ impl Machine<'_> {
         let flush = if open { Flush::Full } else { Flush::Finish };
         let session = self.rig.session(ZipConfig { back_end, ..self.config.clone() });
         let cuts = self.cuts.clone();
-        let mut run = |room| self.rig.run(Call { session, src: plain, room, cuts: &cuts, flush, stream: None });
+        let mut run =
+            |room| self.rig.run(Call { session, src: plain, room, cuts: &cuts, flush, stream: None });
         let mut done = run(room);
         if let Status::NoSpace { needed } = done.status {
             done = run(needed as usize);

@@ -8,7 +8,7 @@ use warpdrive_pmd::engine::zip::{
 
 use crate::data::{FORMATS, Kind, Sample};
 use crate::feed::{Feed, even};
-use crate::rig::{Call, Rig};
+use crate::rig::{CANARY, Call, Rig};
 
 fn config(op: ZipOp, format: ZipFormat, dictionary: &[u8]) -> ZipConfig {
     ZipConfig { dictionary: dictionary.to_vec(), ..ZipConfig::new(op, format, 6) }
@@ -53,6 +53,26 @@ fn a_dictionary_makes_it_shorter_and_is_needed_to_read_it() {
             // It refers to what is not there, or zlib's header names another.
             assert_eq!(read(b""), [Status::BadInput; 2], "{format:?} without the dictionary");
             assert_eq!(read(b"another"), [Status::BadInput; 2], "{format:?} with another dictionary");
+        }
+    }
+}
+
+#[test]
+fn another_dictionary_than_the_header_names_is_refused_before_anything_comes_out() {
+    let mut rig = Rig::new(Placement::Inline);
+    let dictionaries = [1, 2].map(|seed| Sample { kind: Kind::Text, len: 2_000, seed }.bytes());
+    let plain = Sample { kind: Kind::Text, len: 3_000, seed: 3 }.bytes();
+    let session = rig.session(config(ZipOp::Compress, ZipFormat::Zlib, &dictionaries[0]));
+    let src = rig.run(Call::new(session, &plain, 4_000)).output;
+    for (dictionary, wanted) in dictionaries.iter().zip([Status::Ok, Status::BadInput]) {
+        let session = rig.session(config(ZipOp::Decompress, ZipFormat::Zlib, dictionary));
+        let whole = rig.run(Call::new(session, &src, plain.len()));
+        let stream = Some(rig.stream(session));
+        let streamed = rig.run(Call { stream, ..Call::new(session, &src, plain.len()) });
+        for done in [whole, streamed] {
+            assert_eq!(done.status, wanted);
+            let untouched = done.behind.len() == plain.len() && done.behind.iter().all(|b| *b == CANARY);
+            assert_eq!(untouched, wanted != Status::Ok, "nothing is unpacked with the wrong one");
         }
     }
 }

@@ -6,7 +6,7 @@ use warpdrive_pmd::engine::zip::{BackEnd, Limits, ZipConfig, ZipFormat, ZipOp};
 
 use crate::data::{FORMATS, back_ends};
 use crate::feed::{Fed, Feed, even};
-use crate::rig::{Call, PLACEMENTS, Rig};
+use crate::rig::{CANARY, Call, PLACEMENTS, Rig};
 
 const PLAIN: usize = 600_000;
 
@@ -114,6 +114,20 @@ fn what_is_not_a_bomb_passes_the_strictest_sensible_limits() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn no_more_of_a_bomb_is_unpacked_than_shows_that_it_is_one() {
+    let mut rig = Rig::new(Placement::Inline);
+    let src = bomb(&mut rig, ZipFormat::Zlib);
+    let limits = Limits { max_output: 1_000, ..Limits::NONE };
+    for (back_end, _) in &back_ends()[1..] {
+        let session = session(&rig, ZipFormat::Zlib, limits, *back_end);
+        let stream = Some(rig.stream(session));
+        let done = rig.run(Call { stream, ..Call::new(session, &src, 50_000) });
+        assert_eq!(done.status, Status::LimitExceeded);
+        assert!(done.behind[1_001..].iter().all(|b| *b == CANARY), "one byte is enough to see it");
     }
 }
 

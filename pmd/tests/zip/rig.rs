@@ -18,7 +18,7 @@ pub const PLACEMENTS: [Placement; 2] = [Placement::Inline, CORE];
 
 /// Bytes before and behind each piece that nobody may write to.
 const MARGIN: usize = 32;
-const CANARY: u8 = 0xc7;
+pub const CANARY: u8 = 0xc7;
 /// The longest piece that fits into a buffer with its margins, and the bytes that a debug build keeps for itself.
 const LONGEST: usize = 65_472 - 2 * MARGIN - 16;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,6 +57,8 @@ pub struct Done {
     pub status: Status,
     pub consumed: usize,
     pub output: Vec<u8>,
+    /// The room behind the output, which was full of [`CANARY`].
+    pub behind: Vec<u8>,
     pub ended: bool,
     pub checksum: u32,
     pub stream: Option<Stream>,
@@ -157,8 +159,8 @@ impl Rig {
             let failed = !matches!(status, Status::Ok | Status::OutputFull);
             assert_eq!(stream.as_ref().unwrap().is_broken(), failed, "{status:?}, {flush:?}");
         }
-        output.truncate(produced);
-        Done { status, consumed, output, ended, checksum, stream }
+        let behind = output.split_off(produced);
+        Done { status, consumed, output, behind, ended, checksum, stream }
     }
 }
 
