@@ -54,6 +54,9 @@ pub(super) struct IsalDeflater {
     level_buffer: Vec<u128>,
     level: u8,
     window_bits: u8,
+    /// The flush after which nothing came. ISA-L would write its mark each time it is asked: to who empties a full output
+    /// byte by byte there would be no end of marks.
+    flushed: Option<Flush>,
 }
 
 // SAFETY: the stream's pointers go into `level_buffer`, which is as much its own, and into what the last call was given,
@@ -71,7 +74,7 @@ impl IsalDeflater {
         let level_buffer = vec![0; len.div_ceil(size_of::<u128>() as u32) as usize];
         // SAFETY: numbers and pointers, for which zero is a value.
         let stream = unsafe { Box::new_zeroed().assume_init() };
-        Self { stream, level_buffer, level, window_bits }
+        Self { stream, level_buffer, level, window_bits, flushed: None }
     }
 
     /// The settings, after something has begun the stream anew.
@@ -113,6 +116,7 @@ impl Deflater for IsalDeflater {
         // SAFETY: a stream of our own.
         unsafe { isal_deflate_init(&mut *self.stream) };
         self.set_up();
+        self.flushed = None;
         if dictionary.is_empty() {
             return Ok(());
         }
@@ -128,6 +132,10 @@ impl Deflater for IsalDeflater {
             Flush::Sync => SYNC_FLUSH,
             Flush::Full => FULL_FLUSH,
         };
+        let again = self.flushed == Some(flush) || self.flushed == Some(Flush::Full) && flush == Flush::Sync;
+        if input.is_empty() && again {
+            return Ok(Step { consumed: 0, produced: 0, done: true });
+        }
         self.give(input, output, flush == Flush::Finish, isal);
         let (given, room) = (self.stream.avail_in, self.stream.avail_out);
         // SAFETY: `give` has set buffers that are valid for their lengths, and `set_up` the one of the level.
@@ -144,7 +152,13 @@ impl Deflater for IsalDeflater {
             }
             Flush::Finish => read && state == isal_zstate_state_ZSTATE_END,
         };
-        Ok(Step { consumed, produced: (room - self.stream.avail_out) as usize, done })
+        let produced = (room - self.stream.avail_out) as usize;
+        if done && matches!(flush, Flush::Sync | Flush::Full) {
+            self.flushed = Some(flush);
+        } else if consumed > 0 || produced > 0 {
+            self.flushed = None;
+        }
+        Ok(Step { consumed, produced, done })
     }
 }
 

@@ -224,6 +224,20 @@ fn a_flush_lets_out_all_that_went_in() {
 }
 
 #[test]
+fn a_flush_that_is_repeated_writes_its_mark_once() {
+    let mut deflater = IsalDeflater::new(1, FULL_WINDOW);
+    restarted(&mut deflater, &[]);
+    let mut output = vec![0; 1_000];
+    let mut flush = |input: &[u8], flush| deflater.deflate(input, &mut output, flush).unwrap().produced;
+    assert!(flush(b"something", Flush::Sync) > 0);
+    assert_eq!(flush(b"", Flush::Sync), 0);
+    assert!(flush(b"", Flush::Full) > 0, "which says more");
+    assert_eq!((flush(b"", Flush::Sync), flush(b"", Flush::Full)), (0, 0));
+    assert!(flush(b"more", Flush::Full) > 0);
+    assert!(flush(b"", Flush::Finish) > 0);
+}
+
+#[test]
 fn after_a_full_flush_nothing_before_is_referred_to() {
     let input = sample(4_000);
     for level in 0..=MAX_ISAL_LEVEL {
