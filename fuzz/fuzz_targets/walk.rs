@@ -1,9 +1,34 @@
 //! Whether a DEFLATE stream has what RFC 1951 does not define.
 
+use warpdrive_pmd::engine::zip::ZipFormat;
+
 /// Whether a stream has, as far as it can be read: a code of lengths that is not complete (or, for symbols and distances,
-/// is of one bit of which one half is free), codes for symbols that do not exist, or no code for the end of a block.
-pub fn is_undefined(stream: &[u8]) -> bool {
-    Walk { bytes: stream, at: 0 }.blocks() == Err(Stop::Undefined)
+/// is of one bit of which one half is free), codes for symbols that do not exist, or no code for the end of a block. Its
+/// wrapping is sound.
+pub fn is_undefined(format: ZipFormat, stream: &[u8]) -> bool {
+    Walk { bytes: &stream[header(format, stream)..], at: 0 }.blocks() == Err(Stop::Undefined)
+}
+
+/// Bytes before the blocks.
+fn header(format: ZipFormat, src: &[u8]) -> usize {
+    let string = |at: usize| at + src[at..].iter().position(|b| *b == 0).map_or(0, |n| n + 1);
+    match format {
+        ZipFormat::Deflate => 0,
+        ZipFormat::Zlib => 2,
+        ZipFormat::Gzip => {
+            let (flags, mut at) = (src[3], 10);
+            if flags & 4 != 0 {
+                at += 2 + usize::from(u16::from_le_bytes([src[at], src[at + 1]]));
+            }
+            if flags & 8 != 0 {
+                at = string(at);
+            }
+            if flags & 16 != 0 {
+                at = string(at);
+            }
+            at + if flags & 2 != 0 { 2 } else { 0 }
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -10,4 +10,7 @@ mod limits;
 mod peers;
 mod rig;
 mod streams;
+/// Shared with the fuzz target that compares the same things.
+#[path = "../../../fuzz/fuzz_targets/walk.rs"]
+mod walk;
 mod whole;
