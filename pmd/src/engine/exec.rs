@@ -148,7 +148,7 @@ impl<E: Engine> Executor<E> {
             results.extend(chosen.iter().map(|_| failed(Status::EngineFailed)));
             streams.iter_mut().flatten().for_each(|stream| stream.kept().phase = Phase::Broken);
         }
-        for (slot, stream) in chosen.iter().zip(streams) {
+        for (slot, stream) in chosen.iter().zip(streams.drain(..)) {
             if let Some(stream) = stream {
                 self.window.put_stream(*slot, stream);
             }
@@ -157,7 +157,7 @@ impl<E: Engine> Executor<E> {
             // Nor what it is now. If that panics too, each request has its stream again already.
             self.engine = E::new(&self.options);
         }
-        self.complete(ends, &chosen, results, Some(now));
+        self.complete(ends, &chosen, results.iter().copied(), Some(now));
     }
 
     /// Gives chosen requests back. `begun` is when they were, if they were.
@@ -268,7 +268,7 @@ fn run<E: Engine, Q: End>(
         });
     }
     let mut jobs: ArrayVec<Job<'_, E::Session, E::Stream>, MAX_BATCH> = ArrayVec::new();
-    for ((slot, spread), stream) in chosen.iter().zip(spreads).zip(streams.iter_mut()) {
+    for ((slot, spread), stream) in chosen.iter().zip(spreads.drain(..)).zip(streams.iter_mut()) {
         let Some(request) = window.get(*slot) else { continue };
         let view = ends[window.queue(*slot)].view();
         let job = spread
@@ -288,17 +288,27 @@ fn run<E: Engine, Q: End>(
     meter.batch(jobs.len());
     engine.run(&mut jobs);
     meter.retried.add(jobs.iter().filter(|job| job.retried).count() as u64);
-    let done: Results = jobs.into_iter().map(|job| (job.result, job.report)).collect();
-    let mut done = done.into_iter();
-    for ((slot, (result, report)), stream) in chosen.iter().zip(results).zip(streams) {
-        if result.is_ok()
-            && let Some(request) = window.get(*slot)
+    // Nothing is moved that has room for a whole batch: that would be tens of kilobytes.
+    let mut done = jobs.drain(..);
+    let mut ran = 0_u64;
+    for (place, said) in results.iter_mut().enumerate() {
+        if said.0.is_ok()
             && let Some(job) = done.next()
         {
-            (*result, *report) = checked(job, request);
-            if let Some(stream) = stream {
-                stream.kept().phase = match result {
-                    Ok(_) if report.ended => Phase::Fresh,
+            *said = (job.result, job.report);
+            ran |= 1 << place;
+        }
+    }
+    drop(done);
+    drop(jobs);
+    for (place, (slot, said)) in chosen.iter().zip(results).enumerate() {
+        if ran >> place & 1 == 1
+            && let Some(request) = window.get(*slot)
+        {
+            *said = checked(*said, request);
+            if let Some(stream) = &mut streams[place] {
+                stream.kept().phase = match said.0 {
+                    Ok(_) if said.1.ended => Phase::Fresh,
                     Ok(_) => Phase::Begun,
                     Err(_) => Phase::Broken,
                 };
@@ -319,7 +329,7 @@ fn checked((result, report): (Outcome, Report), request: &Request) -> (Outcome, 
 }
 
 /// Gives the job the stream that its request came with.
-#[inline]
+#[inline(always)]
 fn join<'a, S, T: 'static>(
     mut job: Job<'a, S, T>,
     request: &Request,
@@ -340,6 +350,7 @@ fn join<'a, S, T: 'static>(
 }
 
 /// Looks the session up and turns addresses into bytes, or says why not.
+#[inline(always)]
 fn resolve<'a, E: Engine>(
     view: &mut DomainView,
     sessions: &'a Table<E::Session>,

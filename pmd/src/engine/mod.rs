@@ -78,6 +78,7 @@ pub struct Job<'a, S, T = NoStream> {
 impl<'a, S, T> Job<'a, S, T> {
     /// A job that stands alone, its input and output in one piece each.
     #[must_use]
+    #[inline(always)]
     pub fn new(session: &'a S, src: &'a [u8], aux: &'a [u8], dst: &'a mut [u8]) -> Self {
         Self {
             session,
