@@ -37,7 +37,7 @@ pub use burst::{BURST, Burst, DrainFront};
 pub use domain::{Access, DmaSlice, Domain, DomainView};
 pub use error::{Fault, MemError};
 pub use lent::Lent;
-pub use packet::{NoRoom, Packet};
+pub use packet::{NoRoom, Packet, prefetch_bytes};
 pub use page::{Mapping, PageChoice, PageSize, Sharing};
 pub use pool::{MAX_BUFFERS, Mempool, PoolConfig, PoolStats};
 pub use region::{Region, Run};

@@ -32,7 +32,7 @@ const BYTES_A_SECOND: f64 = 256e6;
 /// Small enough that starting is all there is to it.
 const SMALL: &[u8] = b"x";
 /// The sender sleeps when all queues are full: their engines have work for milliseconds.
-const NAP: Duration = Duration::from_micros(200);
+const NAP: Duration = Duration::from_millis(1);
 const ONE_CORE_TARGET: f64 = 0.97;
 const TWO_CORES_TARGET: f64 = 1.9;
 

@@ -3,6 +3,8 @@
 //! A request stands alone, or continues a [stream](crate::device::Stream). What computes differs: [`BackEnd`]. The
 //! wrapping, checksums, dictionaries' names and limits are the same for all of them, and around them.
 
+use warpdrive_mempool::prefetch_bytes;
+
 use super::{Engine, Job, Waiting};
 use crate::device::SessionSpec;
 
@@ -38,6 +40,9 @@ pub struct ZipEngine {
 /// Bytes of input after which no more requests are added to a batch: about 0.2 ms at level 1, for which nobody else has
 /// the core.
 const BATCH_BYTES: usize = 64 << 10;
+
+/// Bytes of the next request that are brought near while this one is done. After so many the cpu sees where it goes.
+const NEAR: usize = 1 << 10;
 
 impl Engine for ZipEngine {
     type Session = ZipSession;
@@ -75,7 +80,12 @@ impl Engine for ZipEngine {
     }
 
     fn run(&mut self, jobs: &mut [Job<'_, ZipSession, ZipStream>]) {
-        for job in jobs {
+        for i in 0..jobs.len() {
+            if let Some(next) = jobs.get(i + 1) {
+                prefetch_bytes(next.src, NEAR);
+                prefetch_bytes(next.dst, NEAR);
+            }
+            let job = &mut jobs[i];
             job.result = match job.stream {
                 Some(_) => ZipStream::run(job),
                 None => self.whole.run(job),
