@@ -15,7 +15,7 @@ const BURST: usize = 16;
 /// Requests in flight.
 pub const DEPTH: usize = 2 * BURST;
 /// Bytes of a segment: larger blocks are chains of them.
-const SEGMENT: usize = 32 << 10;
+const SEGMENT: usize = 60 << 10;
 /// What a pool keeps of a buffer for itself, and more.
 const EXTRA: usize = 192;
 

@@ -36,6 +36,15 @@ struct Done {
     checksum: u32,
 }
 
+/// Writes to the pieces of a job's output.
+fn scatter(mut bytes: &[u8], job: &mut Job<'_, ZipSession, ZipStream>) {
+    for piece in std::iter::once(&mut *job.dst).chain(job.dst_rest.iter_mut()) {
+        let (now, later) = bytes.split_at(bytes.len().min(piece.len()));
+        piece[..now.len()].copy_from_slice(now);
+        bytes = later;
+    }
+}
+
 /// Not enough; how much would be is said later.
 const NO_ROOM: Status = Status::NoSpace { needed: 0 };
 
@@ -57,36 +66,32 @@ impl Whole {
 
     pub(super) fn run(&mut self, job: &mut Job<'_, ZipSession, ZipStream>) -> Result<usize, Status> {
         if job.src_rest.is_empty() && job.dst_rest.is_empty() {
-            return self.run_flat(
-                job.session,
-                job.src,
-                &mut *job.dst,
-                job.flush,
-                job.checksum,
-                &mut job.report,
-            );
+            let dst = std::mem::take(&mut job.dst);
+            return self.run_flat(job.session, job.src, dst, job.flush, job.checksum, &mut job.report);
         }
         // The back ends want one piece: copying costs a tenth of what they do, at the very most.
-        let mut src = std::mem::take(&mut self.gathered);
-        let mut dst = std::mem::take(&mut self.scattered);
-        src.clear();
-        src.extend_from_slice(job.src);
-        job.src_rest.iter().for_each(|piece| src.extend_from_slice(piece));
-        let room = job.dst.len() + job.dst_rest.len();
-        if dst.len() < room {
-            dst.resize(room, 0);
+        let (mut gathered, mut scattered) =
+            (std::mem::take(&mut self.gathered), std::mem::take(&mut self.scattered));
+        let mut src = job.src;
+        if !job.src_rest.is_empty() {
+            gathered.clear();
+            gathered.extend_from_slice(job.src);
+            job.src_rest.iter().for_each(|piece| gathered.extend_from_slice(piece));
+            src = &gathered;
         }
-        let result =
-            self.run_flat(job.session, &src, &mut dst[..room], job.flush, job.checksum, &mut job.report);
-        if let Ok(produced) = result {
-            let mut rest = &dst[..produced];
-            for piece in std::iter::once(&mut *job.dst).chain(job.dst_rest.iter_mut()) {
-                let (now, later) = rest.split_at(rest.len().min(piece.len()));
-                piece[..now.len()].copy_from_slice(now);
-                rest = later;
+        let result = if job.dst_rest.is_empty() {
+            let dst = std::mem::take(&mut job.dst);
+            self.run_flat(job.session, src, dst, job.flush, job.checksum, &mut job.report)
+        } else {
+            let room = job.dst.len() + job.dst_rest.len();
+            if scattered.len() < room {
+                scattered.resize(room, 0);
             }
-        }
-        (self.gathered, self.scattered) = (src, dst);
+            let dst = &mut scattered[..room];
+            self.run_flat(job.session, src, dst, job.flush, job.checksum, &mut job.report)
+                .inspect(|produced| scatter(&scattered[..*produced], job))
+        };
+        (self.gathered, self.scattered) = (gathered, scattered);
         result
     }
 
