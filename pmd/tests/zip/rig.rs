@@ -213,7 +213,12 @@ pub fn check<S: Strategy>(
     property: impl Fn(&mut Rig, S::Value),
 ) {
     let rig = RefCell::new(Rig::new(placement));
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_time: 20_000,
+        ..ProptestConfig::default()
+    };
     let run = TestRunner::new(config).run(&strategy, |value| {
         let mut rig = rig.borrow_mut();
         rig.clear();
