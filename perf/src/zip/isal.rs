@@ -7,8 +7,8 @@ use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::engine::zip::{BackEnd, HAS_ISAL, ZipConfig, ZipFormat, ZipOp, ZipSession};
 use warpdrive_pmd::idle::IdlePolicy;
 
+use super::lanes::{Lanes, PIECE};
 use super::program::{self, Large, Took};
-use super::rig::{DEPTH, Rig};
 use super::{RATE, Rate, Side, corpus, cpu, passes, size_line, take_turns, target, wall};
 use crate::measure::{Line, median};
 use crate::peers::{NoPeer, which};
@@ -17,7 +17,7 @@ use crate::{Bench, BenchError, Emit, Options};
 /// The bench.
 pub const BENCH: Bench = Bench {
     name: "zip-isal",
-    about: "gzip of 56 KiB blocks at level 1 by ISA-L behind a queue, on one core and on two (feature isal)",
+    about: "gzip streams at level 1 by ISA-L behind a queue, on one core and on two (feature isal)",
     peer: "igzip -1 of the same bytes: one, two at once, and one with -T 2",
     package: "isal",
     unit: RATE.0,
@@ -26,14 +26,14 @@ pub const BENCH: Bench = Bench {
     run,
 };
 const PEER: &str = "igzip";
-/// With room for its output it fits into one buffer of a pool.
-const BLOCK: usize = 56 << 10;
+/// Streams of one queue: for an engine core there is work for a millisecond, while its sender sleeps.
+const STREAMS: usize = 16;
 /// Bytes that igzip compresses in a second, or so: its file is as large as that makes a slice.
 const BYTES_A_SECOND: f64 = 256e6;
 /// Small enough that starting is all there is to it.
 const SMALL: &[u8] = b"x";
 /// The sender sleeps when all queues are full: their engines have work for milliseconds.
-const NAP: Duration = Duration::from_millis(1);
+const NAP: Duration = Duration::from_micros(500);
 const ONE_CORE_TARGET: f64 = 0.97;
 const TWO_CORES_TARGET: f64 = 1.9;
 
@@ -44,16 +44,20 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let (one, _) = options.two_cpus()?;
     let corpora = corpus::compressible(options)?;
     let all: Vec<u8> = corpora.iter().flat_map(|corpus| &corpus.bytes).copied().collect();
-    let blocks: Vec<&[u8]> = all.chunks(BLOCK).collect();
-    let mut rig = open(Placement::Inline, &blocks)?;
-    let (read, written) = rig.verify(|i, out| is_gzip_of(out, blocks[i]))?;
+    let one_input = [&all[..]];
+    let inputs: Vec<&[u8]> = all.chunks(all.len().div_ceil(STREAMS)).collect();
+    let mut rig = open(Placement::Inline, &one_input)?;
+    let stream = rig.keep()?.concat();
+    if !is_gzip_of(&stream, &all) {
+        return Err(BenchError::Bug("the stream came out wrong".to_owned()));
+    }
     let large = Large::new(&corpora, (options.slice.as_secs_f64() * BYTES_A_SECOND) as u64)?;
     let peer = Igzip::new(&large);
     let mut user = Vec::new();
     let rates = {
         let mut sides: Vec<Side<'_>> = vec![
             Box::new(|time| passes(one, time, || Ok(rig.pass()?.0))),
-            Box::new(|time| two_cores(options, &blocks, time)),
+            Box::new(|time| two_cores(options, &inputs, time)),
         ];
         if let Ok(peer) = &peer {
             sides.push(Box::new(|_| {
@@ -70,18 +74,16 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         take_turns(options, &mut sides)?
     };
     let user = user.split_off(user.len().min(1));
-    let found = Found { rates, user, size: written as f64 / read as f64, peer };
+    let found = Found { rates, user, size: stream.len() as f64 / all.len() as f64, peer };
     for line in found.lines(large.bytes)? {
         emit(line.command(options.command(BENCH.name)));
     }
     Ok(())
 }
 
-fn open(placement: Placement, blocks: &[&[u8]]) -> Result<Rig, BenchError> {
+fn open(placement: Placement, inputs: &[&[u8]]) -> Result<Lanes, BenchError> {
     let config = ZipConfig { back_end: BackEnd::Isal, ..ZipConfig::new(ZipOp::Compress, ZipFormat::Gzip, 1) };
-    // What can be compressed gets no longer.
-    let rooms: Vec<usize> = blocks.iter().map(|block| block.len() + 64).collect();
-    Rig::open(placement, ZipSession::with(config)?, blocks, &rooms)
+    Lanes::open(placement, ZipSession::with(config)?, inputs)
 }
 
 fn is_gzip_of(stream: &[u8], bytes: &[u8]) -> bool {
@@ -90,20 +92,20 @@ fn is_gzip_of(stream: &[u8], bytes: &[u8]) -> bool {
 }
 
 /// An engine on each of two cpus, and this thread between them. They are made for a slice, and gone in those of others.
-fn two_cores(options: &Options, blocks: &[&[u8]], time: Duration) -> Result<Rate, BenchError> {
+fn two_cores(options: &Options, inputs: &[&[u8]], time: Duration) -> Result<Rate, BenchError> {
     let (one, two) = options.two_cpus()?;
-    let rigs: Result<Vec<Rig>, BenchError> = [one, two]
-        .map(|cpu| open(Placement::Core { cpu, idle: IdlePolicy::Pause }, blocks))
+    let rigs: Result<Vec<Lanes>, BenchError> = [one, two]
+        .map(|cpu| open(Placement::Core { cpu, idle: IdlePolicy::Pause }, inputs))
         .into_iter()
         .collect();
     let mut rigs = rigs?;
-    rigs.iter_mut().for_each(Rig::begin);
+    rigs.iter_mut().for_each(Lanes::begin);
     // Tables are made and queues are full before it counts.
     feed(&mut rigs, time / 10)?;
     let start = Instant::now();
     let bytes = feed(&mut rigs, time)?;
     let wall = start.elapsed();
-    while !rigs.iter().all(Rig::is_done) {
+    while !rigs.iter().all(Lanes::is_done) {
         for rig in &mut rigs {
             rig.go_on()?;
         }
@@ -112,7 +114,7 @@ fn two_cores(options: &Options, blocks: &[&[u8]], time: Duration) -> Result<Rate
 }
 
 /// Keeps all queues full for a time. Returns bytes done.
-fn feed(rigs: &mut [Rig], time: Duration) -> Result<u64, BenchError> {
+fn feed(rigs: &mut [Lanes], time: Duration) -> Result<u64, BenchError> {
     let (start, mut bytes) = (Instant::now(), 0);
     while start.elapsed() < time {
         let before = bytes;
@@ -202,7 +204,10 @@ impl Found<'_> {
                 Err(none) => Line::compare(&name, RATE, &ours, Err(none)),
             }
         };
-        let ours = format!("ours: ISA-L level 1, gzip, blocks of 56 KiB, one packet each, {DEPTH} in flight");
+        let ours = format!(
+            "ours: ISA-L level 1, gzip, pieces of {} KiB, one packet each; one stream on one core, {STREAMS} on each of two",
+            PIECE >> 10
+        );
         let file =
             format!("igzip: a file of {bytes} bytes in memory, output to /dev/null, its start taken off");
         let one = "seconds of cpu time: the thread of our queue; igzip's process";

@@ -12,6 +12,7 @@ mod corpus;
 mod direct;
 mod dpdk;
 pub mod isal;
+mod lanes;
 mod program;
 mod rig;
 mod stream;

@@ -179,31 +179,12 @@ impl Rig {
         mut seen: impl FnMut(usize, &Packet, usize) -> bool,
     ) -> Result<(u64, u64), BenchError> {
         let (mut read, mut written) = (0, 0);
-        self.begin();
+        (self.left, self.unsent) = (self.lens.len(), self.lens.len());
         while self.left > 0 {
             let (more_read, more_written) = self.poll(&mut seen)?;
             (read, written) = (read + more_read, written + more_written);
         }
         Ok((read, written))
-    }
-
-    /// Begins a pass, for who [goes on](Self::go_on) with several rigs at once.
-    pub fn begin(&mut self) {
-        (self.left, self.unsent) = (self.lens.len(), self.lens.len());
-    }
-
-    /// Whether the pass is over.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.left == 0
-    }
-
-    /// Sends what there is room for and takes what has come. Returns bytes read and bytes written.
-    ///
-    /// # Errors
-    /// As [`pass`](Self::pass).
-    pub fn go_on(&mut self) -> Result<(u64, u64), BenchError> {
-        self.poll(&mut |_, _, _| true)
     }
 
     fn poll(
