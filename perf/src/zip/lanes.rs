@@ -12,8 +12,8 @@ use warpdrive_pmd::engine::{Placement, SoftDevice};
 use super::rig::{Packets, bytes_of};
 use crate::BenchError;
 
-/// Bytes of a piece, and of the room for its output: one buffer of a pool.
-pub const PIECE: usize = 60 << 10;
+/// Bytes of a piece, and of the room for its output: a chain of four buffers.
+pub const PIECE: usize = 240 << 10;
 
 /// A device with one queue and some streams.
 pub struct Lanes {
