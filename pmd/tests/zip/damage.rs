@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use warpdrive_pmd::device::{Flush, SessionId, Status, Stream};
 use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::zip::{ZipConfig, ZipFormat, ZipOp};
+use warpdrive_pmd::engine::zip::{Checksum, ZipConfig, ZipFormat, ZipOp};
 
 use crate::data::{FORMATS, KINDS, Kind, Sample, back_ends};
 use crate::feed::{Feed, even};
@@ -94,15 +94,23 @@ fn a_flipped_bit_anywhere_is_found_or_does_no_harm() {
                     // More room than before, so that damage is not only found for want of it.
                     match readers.read(&mut rig, &bad, 4 * plain.len(), 1 + at % 60) {
                         Err(_) => found += 1,
-                        Ok(read) if format != ZipFormat::Deflate => {
-                            assert!(read == plain, "{format:?}, byte {at}, bit {bit}: a check was not made");
+                        // Adler-32 is the same of some short strings of few different bytes.
+                        Ok(read) if format == ZipFormat::Zlib => {
+                            assert_eq!(
+                                Checksum::Adler32.of(&read),
+                                Checksum::Adler32.of(&plain),
+                                "byte {at}, bit {bit}"
+                            );
+                        }
+                        Ok(read) if format == ZipFormat::Gzip => {
+                            assert!(read == plain, "byte {at}, bit {bit}: a check was not made");
                         }
                         Ok(_) => {} // raw DEFLATE checks nothing
                     }
                 }
             }
             // All but time, system and hints in the header, and what fills the last byte of the blocks up.
-            let harmless = 2 + if format == ZipFormat::Gzip { 3 * 6 + 1 } else { 0 };
+            let harmless = 4 + if format == ZipFormat::Gzip { 3 * 6 + 1 } else { 0 };
             let least = if format == ZipFormat::Deflate { 1 } else { 3 * good.len() - harmless };
             assert!(found >= least, "{format:?} {kind:?}: {found} of {least}");
         }
@@ -237,7 +245,8 @@ fn edited_streams_are_refused_or_read_alike() {
             edits.iter().for_each(|edit| apply(edit, &mut bad));
             let mut readers = Readers::new(rig, format);
             if let Ok(read) = readers.read(rig, &bad, 3 * len + 100, piece) {
-                assert!(read == plain, "a checksum was not compared");
+                let is_same = Checksum::Adler32.of(&read) == Checksum::Adler32.of(&plain);
+                assert!(read == plain || format == ZipFormat::Zlib && is_same, "a checksum was not compared");
             }
         }
     });
