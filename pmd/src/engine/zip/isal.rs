@@ -5,10 +5,11 @@
 use isal_sys::igzip_lib::{
     COMP_OK, FULL_FLUSH, ISAL_DECOMP_OK, ISAL_DEF_LVL1_DEFAULT, ISAL_DEF_LVL2_DEFAULT, ISAL_DEF_LVL3_DEFAULT,
     ISAL_END_INPUT, ISAL_OUT_OVERFLOW, NO_FLUSH, SYNC_FLUSH, inflate_state,
-    isal_block_state_ISAL_BLOCK_FINISH, isal_block_state_ISAL_BLOCK_INPUT_DONE, isal_deflate,
-    isal_deflate_init, isal_deflate_set_dict, isal_deflate_stateless, isal_deflate_stateless_init,
-    isal_inflate, isal_inflate_reset, isal_inflate_set_dict, isal_inflate_stateless,
-    isal_zstate_state_ZSTATE_END, isal_zstate_state_ZSTATE_NEW_HDR, isal_zstream,
+    isal_block_state_ISAL_BLOCK_FINISH, isal_block_state_ISAL_BLOCK_HDR,
+    isal_block_state_ISAL_BLOCK_INPUT_DONE, isal_deflate, isal_deflate_init, isal_deflate_set_dict,
+    isal_deflate_stateless, isal_deflate_stateless_init, isal_inflate, isal_inflate_reset,
+    isal_inflate_set_dict, isal_inflate_stateless, isal_zstate_state_ZSTATE_END,
+    isal_zstate_state_ZSTATE_NEW_HDR, isal_zstream,
 };
 
 use super::back::{Deflater, Inflater, Step};
@@ -234,7 +235,9 @@ impl Inflater for IsalInflater {
         // or when it was room that was missing, it may be what comes behind the stream.
         let all_read = self.0.block_state == isal_block_state_ISAL_BLOCK_INPUT_DONE
             || self.0.block_state == isal_block_state_ISAL_BLOCK_FINISH;
-        if all_read || self.0.avail_out == 0 {
+        // The rest of a header that is cut off is kept elsewhere, behind these bits: nothing can be taken from between.
+        let in_header = self.0.block_state == isal_block_state_ISAL_BLOCK_HDR;
+        if all_read || self.0.avail_out == 0 && !in_header {
             self.give_back();
         }
         let consumed = given.checked_sub(self.0.avail_in).ok_or(Status::EngineFailed)?;
