@@ -214,7 +214,8 @@ fn streams(rig: &mut Rig, config: &ZipConfig, plain: &[u8], noise: &[u8]) {
         let (head, tail) = coded.split_at(coded.len() / 2);
         decompress = rig.run(way(back, Flush::None, 10_000, Status::Ok), head, Some(decompress)).unwrap();
         decompress = rig.run(way(back, Flush::Finish, 10_000, Status::Ok), tail, Some(decompress)).unwrap();
-        decompress = rig.run(way(back, Flush::None, 9, Status::OutputFull), head, Some(decompress)).unwrap();
+        decompress =
+            rig.run(way(back, Flush::None, 9, Status::OutputFull), &coded, Some(decompress)).unwrap();
         decompress.restart();
         decompress = rig.run(way(back, Flush::None, 9, Status::BadInput), noise, Some(decompress)).unwrap();
         decompress.restart();
