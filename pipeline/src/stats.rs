@@ -46,6 +46,8 @@ reasons! {
     BadData = "bad_data",
     /// A packet of a compressed flow before it was missed or damaged; the flow goes on where its stream begins anew.
     LostSync = "lost_sync",
+    /// All streams of the stage belong to other flows that are busy.
+    NoStream = "no_stream",
     /// The engine reported an error.
     Engine = "engine",
     /// A condition does not hold.

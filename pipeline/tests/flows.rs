@@ -162,6 +162,8 @@ fn more_flows_than_streams_take_turns() {
         assert_eq!(line.dropped(), 0);
         let fresh = between.iter().filter(|f| streamed(f).is_some_and(|h| h.fresh)).count();
         assert!(fresh > 5, "streams change hands: {fresh}");
+        let stored = between.iter().filter(|f| streamed(f).is_none()).count() as u64;
+        assert_eq!(line.passes(1), [(Reason::NoStream, stored)], "those that found none are counted");
         let (back, line) = run(&lab.pool, vec![stage(&lab, ZipOp::Decompress, 37, 64)], &between);
         assert_eq!(line.dropped(), 0);
         assert!(back == frames);

@@ -10,7 +10,7 @@ use warpdrive_pmd::idle::IdlePolicy;
 use super::lanes::{Lanes, PIECE};
 use super::program::{self, Large, Took};
 use super::{RATE, Rate, Side, corpus, cpu, passes, size_line, take_turns, target, wall};
-use crate::measure::{Line, median};
+use crate::measure::{Line, median, on_cpu};
 use crate::peers::{NoPeer, which};
 use crate::{Bench, BenchError, Emit, Options};
 
@@ -61,7 +61,8 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         ];
         if let Ok(peer) = &peer {
             sides.push(Box::new(|_| {
-                let took = peer.run(&[])?;
+                // On the cpu that ours has: a program inherits it.
+                let took = on_cpu(one, || peer.run(&[]))?;
                 user.push(Rate::new(large.bytes, took.user, took.wall).cpu);
                 Ok(Rate::new(large.bytes, took.user + took.system, took.wall))
             }));

@@ -166,12 +166,16 @@ impl<O: Operation> AccelStage<O> {
         let Some(note) = self.operation.ready(&mut request) else {
             return Some(request);
         };
+        self.go(number, request, note);
+        None
+    }
+
+    fn go(&mut self, number: u64, mut request: Request, note: u32) {
         if let Some(sent) = self.order.get_mut((number - self.finished) as usize) {
             sent.note = note;
         }
         request.tag = number;
         self.requests.push(request);
-        None
     }
 
     /// Asks the device for completions, and sends what waited for them.
@@ -194,11 +198,15 @@ impl<O: Operation> AccelStage<O> {
 
     /// Sends what was held back and need not be any longer.
     fn release(&mut self) {
-        for _ in 0..self.held_back.len() {
-            if let Some(Held { number, request }) = self.held_back.pop_front()
-                && let Some(request) = self.make_ready(number, request)
-            {
-                self.held_back.push_back(Held { number, request });
+        let mut i = 0;
+        while let Some(held) = self.held_back.get_mut(i) {
+            // Most stay where they are: looking costs little, moving them all would not.
+            let Some(note) = self.operation.ready(&mut held.request) else {
+                i += 1;
+                continue;
+            };
+            if let Some(Held { number, request }) = self.held_back.remove(i) {
+                self.go(number, request, note);
             }
         }
         if !self.requests.is_empty() {

@@ -73,10 +73,14 @@ impl ZipFlows {
             Err(why) => return pass_not_udp(packet, why),
         };
         let payload = udp.payload();
-        let slot = flows::key(packet.data(), &udp).and_then(|key| self.flows.find(key));
-        // As many as there are streams are busy, so this packet is on its own.
-        let Some(slot) = slot.filter(|_| !payload.is_empty()) else {
+        if payload.is_empty() {
             return self.alone(packet, udp, padded);
+        }
+        let Some(slot) = flows::key(packet.data(), &udp).and_then(|key| self.flows.find(key)) else {
+            return match self.alone(packet, udp, padded) {
+                Prepared::Done(packet) => Prepared::Pass(packet, Reason::NoStream),
+                other => other,
+            };
         };
         let start = udp.headers() + STREAMED_LEN;
         let room = self.zip.room(&udp, STREAMED_LEN);
@@ -121,7 +125,7 @@ impl ZipFlows {
             return Prepared::Drop(packet, Reason::Oversize);
         }
         let Some(slot) = flows::key(packet.data(), &udp).and_then(|key| self.flows.find(key)) else {
-            return Prepared::Drop(packet, Reason::LostSync);
+            return Prepared::Drop(packet, Reason::NoStream);
         };
         if !self.follows(slot, header) {
             return Prepared::Drop(packet, Reason::LostSync);
