@@ -10,7 +10,7 @@ use crate::lab::{Counter, IN, Lab, OUT, inside};
 use crate::measure::{Better, Contender, Line, alternate, cpu_time, median};
 use crate::peers::{NoPeer, PageSize, Process};
 use crate::testpmd::{Setup, Testpmd};
-use crate::{BenchError, Emit, Options};
+use crate::{BenchError, Lines, Options};
 
 /// Buffers of either forwarder: what our plan asks for with two ports.
 const BUFFERS: usize = 16384;
@@ -76,7 +76,7 @@ struct Bench<'a> {
 }
 
 /// Runs the bench.
-pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let mut long = options.clone();
     long.slice = options.slice.max(SHORTEST);
     let options = &long;
@@ -206,7 +206,7 @@ fn report(
     ours: &[Sample],
     theirs: &[Sample],
     peer: &Result<(String, String), NoPeer>,
-    emit: Emit<'_>,
+    emit: Lines<'_>,
 ) {
     let column = |samples: &[Sample], f: fn(&Sample) -> f64| samples.iter().map(f).collect::<Vec<_>>();
     let load = |whose: &str, samples: &[Sample]| {

@@ -11,7 +11,7 @@ use warpdrive_pipeline::running::Running;
 use crate::measure::{Better, Contender, Line, alternate, cpu_time};
 use crate::peers::PageSize;
 use crate::testpmd::{Setup, Testpmd};
-use crate::{BenchError, Emit, Options};
+use crate::{BenchError, Lines, Options};
 
 /// Time between the start of polling and the first count.
 const WARM: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ const TIMED: &str =
     "a second is one of the polling thread's cpu time: the same as by the clock unless others use that cpu";
 
 /// Runs the bench.
-pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let (cpu, other) = options.two_cpus()?;
     let pages = PageSize::best();
     let mut testpmd = Testpmd::start(&Setup {

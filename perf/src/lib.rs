@@ -23,17 +23,22 @@ mod af_xdp;
 pub mod cpeers;
 mod forward;
 mod lab;
+pub mod load;
 pub mod measure;
 mod memory;
 mod mempool;
 pub mod os;
 pub mod peers;
+pub mod record;
 mod ring;
 mod rsa;
+pub mod statistics;
 pub mod testpmd;
 mod zip;
 
+pub use load::{LoadOptions, Rate};
 pub use measure::{Better, Line, Machine};
+pub use record::{Arrivals, Curve, Mode, Point, Record, Report};
 
 /// A bench: its name and what it does.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -52,12 +57,37 @@ pub struct Bench {
     pub seconds: f64,
     /// How many slices each side gets, unless the user says another number.
     pub rounds: usize,
-    #[serde(skip)]
-    run: fn(&Options, Emit<'_>) -> Result<(), BenchError>,
+    #[serde(rename = "kind", serialize_with = "Kind::serialize")]
+    run: Kind,
 }
 
-/// Where lines go as soon as they are known.
-pub type Emit<'a> = &'a mut dyn FnMut(Line);
+/// What kind of bench it is, and how it is run.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Ours and a peer's in turn.
+    Comparison(fn(&Options, Lines<'_>) -> Result<(), BenchError>),
+    /// A subject under loads.
+    Load(fn(&Options, Emit<'_>) -> Result<(), BenchError>),
+}
+
+/// Where comparisons go as soon as they are known.
+pub type Lines<'a> = &'a mut dyn FnMut(Line);
+/// Where results go as soon as they are known.
+pub type Emit<'a> = &'a mut (dyn FnMut(Record) + Send);
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Comparison(_) => "comparison",
+            Self::Load(_) => "load",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
 
 /// Slices of most benches, in seconds: long against a scheduler's.
 const SLICE_S: f64 = 0.2;
@@ -74,7 +104,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "packets/s",
         seconds: SLICE_S,
         rounds: ROUNDS,
-        run: forward::run,
+        run: Kind::Comparison(forward::run),
     },
     Bench {
         name: "mempool",
@@ -84,7 +114,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "cycles/object",
         seconds: SLICE_S,
         rounds: ROUNDS,
-        run: mempool::run,
+        run: Kind::Comparison(mempool::run),
     },
     Bench {
         name: "ring",
@@ -94,7 +124,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "cycles/object",
         seconds: SLICE_S,
         rounds: ROUNDS,
-        run: ring::run,
+        run: Kind::Comparison(ring::run),
     },
     Bench {
         name: "memory",
@@ -104,7 +134,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "bytes",
         seconds: SLICE_S,
         rounds: ROUNDS,
-        run: memory::run,
+        run: Kind::Comparison(memory::run),
     },
     Bench {
         name: "forward-af-xdp",
@@ -114,7 +144,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "packets/s",
         seconds: SLICE_S,
         rounds: ROUNDS,
-        run: af_xdp::run,
+        run: Kind::Comparison(af_xdp::run),
     },
     rsa::BENCH_2048,
     rsa::BENCH_3072,
@@ -152,6 +182,10 @@ pub struct Options {
     pub seed: u64,
     /// How often a bench of statistics measures.
     pub samples: usize,
+    /// Fewer depths, rates and kinds: for a first look.
+    pub quick: bool,
+    /// What the load benches do.
+    pub load: LoadOptions,
     /// Set when the user wants an end.
     pub stop: Arc<AtomicBool>,
 }
@@ -193,7 +227,10 @@ impl Options {
         if self.samples != SAMPLES {
             command += &format!(" --samples {}", self.samples);
         }
-        command
+        if self.quick {
+            command += " --quick";
+        }
+        command + &self.load.words()
     }
 
     /// Short slices on the cpus of this machine.
@@ -208,6 +245,8 @@ impl Options {
             corpus: None,
             seed: SEED,
             samples: SAMPLES,
+            quick: false,
+            load: LoadOptions::default(),
             stop: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -326,12 +365,22 @@ pub fn find(name: &str) -> Option<&'static Bench> {
 }
 
 impl Bench {
-    /// Runs it. Lines are emitted as they are known.
+    /// `comparison` or `load`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.run.name()
+    }
+
+    /// Runs it. Results are emitted as they are known.
     ///
     /// # Errors
     /// [`BenchError`] when our side could not be measured, or a peer broke off.
     pub fn run(&self, options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         // A terminal's Ctrl-C reaches what we started too: what that then lacks is no error of its own.
-        (self.run)(options, emit).map_err(|e| options.go_on().err().unwrap_or(e))
+        let done = match self.run {
+            Kind::Comparison(run) => run(options, &mut |line| emit(line.into())),
+            Kind::Load(run) => run(options, emit),
+        };
+        done.map_err(|e| options.go_on().err().unwrap_or(e))
     }
 }

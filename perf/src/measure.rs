@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use warpdrive_mempool::WorkerSlot;
 use warpdrive_pipeline::cores::{self, CpuSet};
 use warpdrive_pmd::clock::{Clock, ticks};
 
 use crate::peers::NoPeer;
+pub use crate::statistics::median;
+use crate::statistics::{Summary, rounded};
 use crate::{BenchError, Options, os};
 
 /// Which way a unit is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Better {
     /// More is better: a rate.
     Higher,
@@ -19,15 +22,19 @@ pub enum Better {
     Lower,
 }
 
-/// One result: a JSON object on a line.
-#[derive(Clone, Debug, Serialize)]
+/// Ours against a peer's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Line {
     /// What was measured.
     pub name: String,
     /// Our median.
     pub value: f64,
     /// What `value` and `peer_value` count.
-    pub unit: &'static str,
+    pub unit: String,
+    /// Which way that is good.
+    pub better: Better,
+    /// How our slices spread.
+    pub ours: Summary,
     /// The peer's name and version, or that it is absent.
     pub peer: String,
     /// The peer's median.
@@ -36,6 +43,8 @@ pub struct Line {
     pub ratio: Option<f64>,
     /// The smallest and the largest of the paired ratios.
     pub spread: Option<[f64; 2]>,
+    /// In which the median of the ratios would lie in 95 of 100 such runs.
+    pub interval: Option<[f64; 2]>,
     /// How many slices each side had.
     pub rounds: usize,
     /// The command that repeats this.
@@ -56,32 +65,35 @@ impl Line {
         let mut line = Self {
             name: name.to_owned(),
             value: rounded(median(ours)),
-            unit,
+            unit: unit.to_owned(),
+            better,
+            ours: Summary::of(ours),
             peer: String::new(),
             peer_value: None,
             ratio: None,
             spread: None,
+            interval: None,
             rounds: ours.len(),
             command: String::new(),
             notes: Vec::new(),
         };
         match theirs {
             Ok((peer, theirs)) => {
-                let mut ratios: Vec<f64> = ours
+                let ratios: Vec<f64> = ours
                     .iter()
                     .zip(theirs)
                     .map(|(ours, theirs)| match better {
                         Better::Higher => ours / theirs,
                         Better::Lower => theirs / ours,
                     })
-                    .filter(|r| r.is_finite())
                     .collect();
-                ratios.sort_unstable_by(f64::total_cmp);
                 line.peer = peer.to_owned();
                 line.peer_value = Some(rounded(median(theirs)));
-                if let (Some(least), Some(most)) = (ratios.first(), ratios.last()) {
-                    line.ratio = Some(rounded(median(&ratios)));
-                    line.spread = Some([rounded(*least), rounded(*most)]);
+                let ratios = Summary::of(&ratios);
+                if ratios.n > 0 {
+                    line.ratio = Some(ratios.median);
+                    line.spread = Some([ratios.min, ratios.max]);
+                    line.interval = ratios.interval;
                 }
             }
             Err(none) => {
@@ -105,28 +117,6 @@ impl Line {
         self.notes.push(note.into());
         self
     }
-}
-
-/// The middle value; of an even number the mean of the two in the middle. NaN of nothing.
-#[must_use]
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    }
-}
-
-/// To six significant digits: more would be noise.
-fn rounded(value: f64) -> f64 {
-    if value == 0.0 || !value.is_finite() {
-        return value;
-    }
-    let scale = 10f64.powi(5 - value.abs().log10().floor() as i32);
-    (value * scale).round() / scale
 }
 
 /// One side of a comparison: measures for about as long as it is told and returns the slice's value.
@@ -195,7 +185,7 @@ pub fn in_ticks(time: Duration) -> f64 {
 }
 
 /// How often, and how long, a spinning thread was not running.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gaps {
     /// The cpu.
     pub cpu: usize,
@@ -246,11 +236,9 @@ impl Gaps {
     }
 }
 
-/// The machine, as it was before measuring. The first line of every bench.
-#[derive(Clone, Debug, Serialize)]
+/// The machine, as it was before measuring.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
-    /// Always `machine`.
-    pub name: &'static str,
     /// The cpu's model.
     pub cpu: String,
     /// Ticks of the time-stamp counter in a second.
@@ -277,7 +265,6 @@ impl Machine {
         let model = model.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':'));
         let gaps = options.cpus.iter().take(2).map(|&cpu| on_cpu(cpu, || Ok(Gaps::measure(cpu, SPIN))));
         Ok(Self {
-            name: "machine",
             cpu: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             tsc_hz: Clock::get().hz(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
@@ -294,14 +281,6 @@ mod tests {
 
     fn options(rounds: usize) -> Options {
         Options { cpus: vec![0], ..Options::for_tests(rounds) }
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
-        assert_eq!(median(&[7.0]), 7.0);
-        assert!(median(&[]).is_nan());
     }
 
     #[test]
@@ -364,12 +343,5 @@ mod tests {
         let lost: u64 = [500, 1_500, 50_000, 200_000].into_iter().map(|ns| gaps.count(ns)).sum();
         assert_eq!((gaps.over_1us, gaps.over_10us, gaps.over_100us, gaps.longest_us), (3, 2, 1, 200.0));
         assert_eq!(lost, 251_500);
-    }
-
-    #[test]
-    fn values_keep_six_digits() {
-        assert_eq!(rounded(123_456_789.0), 123_457_000.0);
-        assert_eq!(rounded(0.012_345_678), 0.012_345_7);
-        assert_eq!(rounded(0.0), 0.0);
     }
 }

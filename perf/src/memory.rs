@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::measure::{Better, Contender, Line, alternate};
 use crate::peers::{PageSize, Process};
 use crate::testpmd::{Setup, Testpmd};
-use crate::{BenchError, Emit, Options};
+use crate::{BenchError, Lines, Options};
 
 const CONFIG: &str = include_str!("../../configs/forward-null.toml");
 const BUFFERS: usize = 8192;
@@ -20,7 +20,7 @@ const SETTLE: Duration = Duration::from_millis(700);
 const ROUNDS: usize = 3;
 
 /// Runs the bench.
-pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let (cpu, main_cpu) = options.two_cpus()?;
     let pages = PageSize::best();
     let mut short = options.clone();

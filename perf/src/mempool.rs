@@ -9,7 +9,7 @@ use warpdrive_pmd::clock::{Clock, ticks};
 use crate::cpeers::{CPeer, CPeers, DPDK};
 use crate::measure::{Better, Contender, Line, alternate, cpu_time, in_ticks, on_cpu};
 use crate::peers::{NoPeer, PageSize};
-use crate::{BenchError, Emit, Options};
+use crate::{BenchError, Lines, Options};
 
 const PROGRAM: &str = "mempool_peer";
 const UNIT: (&str, Better) = ("cycles/object", Better::Lower);
@@ -17,7 +17,7 @@ const UNIT: (&str, Better) = ("cycles/object", Better::Lower);
 const ROUNDS: u64 = 64;
 
 /// Runs the bench.
-pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let cpu = options.cpu()?;
     let pages = PageSize::best();
     let page = if pages == PageSize::Huge { Page::Size2M } else { Page::Size4K };
@@ -38,7 +38,7 @@ fn bulks(
     pool: &Mempool,
     built: Result<&CPeers, &NoPeer>,
     bulk: usize,
-    emit: Emit<'_>,
+    emit: Lines<'_>,
 ) -> Result<(), BenchError> {
     let start = |extra: &[&str]| -> Result<CPeer, NoPeer> {
         let mut arguments: Vec<String> =

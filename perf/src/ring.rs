@@ -13,7 +13,7 @@ use warpdrive_pmd::port::{RxQueue, TxQueue};
 use crate::cpeers::{CPeers, DPDK};
 use crate::measure::{Better, Contender, Line, alternate, on_cpu};
 use crate::peers::PageSize;
-use crate::{BenchError, Emit, Options};
+use crate::{BenchError, Lines, Options};
 
 const PROGRAM: &str = "ring_peer";
 const UNIT: (&str, Better) = ("cycles/object", Better::Lower);
@@ -24,7 +24,7 @@ const BULK: usize = 32;
 const PACKETS: usize = 512;
 
 /// Runs the bench.
-pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let cpus = options.two_cpus()?;
     let pages = PageSize::best();
     let page = if pages == PageSize::Huge { Page::Size2M } else { Page::Size4K };

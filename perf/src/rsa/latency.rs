@@ -16,7 +16,7 @@ use super::slices::{Slices, quantile};
 use super::{FULL, Field, PACKAGE, PEERS, ROUNDS, SECONDS, load};
 use crate::measure::{Better, Line, median, on_cpu};
 use crate::peers::NoPeer;
-use crate::{Bench, BenchError, Emit, Options};
+use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -27,7 +27,7 @@ pub const BENCH: Bench = Bench {
     unit: UNIT.0,
     seconds: SECONDS,
     rounds: ROUNDS,
-    run,
+    run: Kind::Comparison(run),
 };
 /// OpenSSL's name and the time of one of its operations in microseconds, or why it is not there.
 type OpenSsl = Result<(String, f64), NoPeer>;
@@ -43,7 +43,7 @@ const MOST_FULL: f64 = 3.0;
 /// The most that one alone may take, in operations of OpenSSL.
 const MOST_ALONE: f64 = 1.2;
 
-fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let cpu = options.cpu()?;
     let keys = Keys::new(2048)?;
     let mut field = Field::new(options, &keys, cpu, ours::passes(&keys)?);

@@ -5,7 +5,7 @@ use warpdrive_pmd::device::Status;
 
 use crate::measure::{Better, Line, on_cpu};
 use crate::peers::NoPeer;
-use crate::{Bench, BenchError, Emit, Options};
+use crate::{Bench, BenchError, Kind, Lines, Options};
 use contenders::{Contender, Run};
 use keys::Keys;
 use ours::{Ours, ours};
@@ -50,25 +50,25 @@ pub const BENCH_2048: Bench = Bench {
     unit: RATE.0,
     seconds: SECONDS,
     rounds: ROUNDS,
-    run: |options, emit| run(options, emit, 2048),
+    run: Kind::Comparison(|options, emit| run(options, emit, 2048)),
 };
 /// The bench of 3072 bits.
 pub const BENCH_3072: Bench = Bench {
     name: "rsa3072",
     about: "RSA-3072 private operations on one core, eight requests at a time",
-    run: |options, emit| run(options, emit, 3072),
+    run: Kind::Comparison(|options, emit| run(options, emit, 3072)),
     ..BENCH_2048
 };
 /// The bench of 4096 bits.
 pub const BENCH_4096: Bench = Bench {
     name: "rsa4096",
     about: "RSA-4096 private operations on one core, eight requests at a time",
-    run: |options, emit| run(options, emit, 4096),
+    run: Kind::Comparison(|options, emit| run(options, emit, 4096)),
     ..BENCH_2048
 };
 
 /// Runs a bench of throughput.
-fn run(options: &Options, emit: Emit<'_>, bits: usize) -> Result<(), BenchError> {
+fn run(options: &Options, emit: Lines<'_>, bits: usize) -> Result<(), BenchError> {
     let cpu = options.cpu()?;
     let bench = format!("rsa{bits}");
     let keys = Keys::new(bits)?;

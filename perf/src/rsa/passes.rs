@@ -10,7 +10,7 @@ use super::ours::engine;
 use super::rig::Fill;
 use super::{FULL, RATE};
 use crate::measure::{Better, Line, median, on_cpu};
-use crate::{Bench, BenchError, Emit, Options};
+use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -21,7 +21,7 @@ pub const BENCH: Bench = Bench {
     unit: UNIT.0,
     seconds: 0.2,
     rounds: 10,
-    run,
+    run: Kind::Comparison(run),
 };
 const UNIT: (&str, Better) = ("us", Better::Lower);
 /// Parts of the capacity that are offered, in percent.
@@ -116,7 +116,7 @@ fn told(title: &str, of: &[&Borne]) -> String {
     format!("{title}: us, medians of the slices: p50 {p50:.1}, p99 {p99:.1}; lanes: {}", fill(of))
 }
 
-fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let (near, far) = options.two_cpus()?;
     let keys = Keys::new(2048)?;
     let key = keys.ours(1)?.remove(0);

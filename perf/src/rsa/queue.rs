@@ -9,7 +9,7 @@ use super::rig::{Fill, Rig};
 use super::slices::{Slice, Slices};
 use super::{FULL, RATE, ROUNDS, SECONDS, calibrate, core};
 use crate::measure::{Line, on_cpu};
-use crate::{Bench, BenchError, Emit, Options};
+use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -20,7 +20,7 @@ pub const BENCH: Bench = Bench {
     unit: RATE.0,
     seconds: SECONDS,
     rounds: ROUNDS,
-    run,
+    run: Kind::Comparison(run),
 };
 const IN_FLIGHT: usize = 64;
 /// What part of its cpu, in percent, the sender must have had to keep the queue full.
@@ -28,7 +28,7 @@ const LEAST_SHARE: f64 = 97.0;
 /// What part of the bare rate a queue should leave.
 const TARGET: f64 = 0.95;
 
-fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let (near, far) = options.two_cpus()?;
     let keys = Keys::new(2048)?;
     let key = keys.ours(1)?.remove(0);

@@ -12,7 +12,7 @@ use super::subjects;
 use super::trial::{Class, Subject, Trial, timed};
 use super::welch::{PASS, Test, Verdict, compare};
 use crate::measure::{Better, Line, on_cpu};
-use crate::{Bench, BenchError, Emit, Options};
+use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -23,7 +23,7 @@ pub const BENCH: Bench = Bench {
     unit: UNIT.0,
     seconds: super::SECONDS,
     rounds: super::ROUNDS,
-    run,
+    run: Kind::Comparison(run),
 };
 const UNIT: (&str, Better) = ("|t|", Better::Lower);
 /// Samples before those that count.
@@ -33,7 +33,7 @@ const SECRET: usize = 256;
 /// Inputs of each class of the comparison.
 const POOL: usize = 64;
 
-fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let cpu = options.cpu()?;
     let (mut planted, mut twin) = planted(options.seed);
     let found = try_one(options, cpu, &mut planted, emit)?;
@@ -58,7 +58,12 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
 }
 
 /// Tests one and emits its line.
-fn try_one(options: &Options, cpu: usize, trial: &mut Trial<'_>, emit: Emit<'_>) -> Result<Test, BenchError> {
+fn try_one(
+    options: &Options,
+    cpu: usize,
+    trial: &mut Trial<'_>,
+    emit: Lines<'_>,
+) -> Result<Test, BenchError> {
     let (first, second) = on_cpu(cpu, || sample(options, &mut trial.subject))?;
     let few = || BenchError::Bug(format!("{} samples are too few for a test", options.samples));
     let outcome = compare(&first, &second).ok_or_else(few)?;

@@ -9,7 +9,7 @@ use super::program::{self, Large, installed};
 use super::{Rate, Side, corpus, size_line, take_turns, wall};
 use crate::measure::{Better, Line};
 use crate::peers::NoPeer;
-use crate::{Bench, BenchError, Emit, Options};
+use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -20,7 +20,7 @@ pub const BENCH: Bench = Bench {
     unit: RATE.0,
     seconds: FULL_S,
     rounds: 3,
-    run,
+    run: Kind::Comparison(run),
 };
 /// Of bytes that are not compressed, by the clock.
 const RATE: (&str, Better) = super::RATE;
@@ -30,7 +30,7 @@ const LEVELS: [u8; 3] = [1, 6, 9];
 /// The level of what is decompressed.
 const MIDDLE: u8 = 6;
 
-fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let part = (options.slice.as_secs_f64() / FULL_S).min(1.0);
     let large = Large::new(&corpus::compressible(options)?, (FULL_BYTES * part) as u64)?;
     let pigz = installed(&["pigz"]).ok_or_else(|| NoPeer::absent("pigz", "pigz"));

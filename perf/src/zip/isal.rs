@@ -12,7 +12,7 @@ use super::program::{self, Large, Took};
 use super::{RATE, Rate, Side, corpus, cpu, passes, size_line, take_turns, target, wall};
 use crate::measure::{Line, median, on_cpu};
 use crate::peers::{NoPeer, which};
-use crate::{Bench, BenchError, Emit, Options};
+use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -23,7 +23,7 @@ pub const BENCH: Bench = Bench {
     unit: RATE.0,
     seconds: 1.0,
     rounds: 5,
-    run,
+    run: Kind::Comparison(run),
 };
 const PEER: &str = "igzip";
 /// Streams of one queue: for an engine core there is work for a millisecond, while its sender sleeps.
@@ -37,7 +37,7 @@ const NAP: Duration = Duration::from_micros(500);
 const ONE_CORE_TARGET: f64 = 0.97;
 const TWO_CORES_TARGET: f64 = 1.9;
 
-fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     if !HAS_ISAL {
         return Err(BenchError::NotBuilt { what: "ISA-L", feature: "isal", package: "libisal-dev" });
     }

@@ -18,7 +18,7 @@ use super::{RATE, Rate, Side, cpu, passes, size_line, take_turns};
 use crate::cpeers::{CPeer, CPeers, ZLIB};
 use crate::measure::Line;
 use crate::peers::NoPeer;
-use crate::{BenchError, Emit, Options};
+use crate::{BenchError, Lines, Options};
 
 /// Bytes of a piece, and of the room for its output.
 const PIECE: usize = 64 << 10;
@@ -54,7 +54,7 @@ struct Slice {
 ///
 /// # Errors
 /// [`BenchError`] when ours failed, or a peer broke off.
-pub fn run(options: &Options, corpus: &Corpus, file: &Path, emit: Emit<'_>) -> Result<(), BenchError> {
+pub fn run(options: &Options, corpus: &Corpus, file: &Path, emit: Lines<'_>) -> Result<(), BenchError> {
     let built = CPeers::build(PEER, ZLIB);
     for level in LEVELS {
         let name = format!("zip-stream-{}-l{level}", corpus.name);

@@ -12,7 +12,7 @@ use super::rig::{DEPTH, Rig, bound};
 use super::{RATE, Rate, Side, cpu, passes, size_line, stream, take_turns, target, wall};
 use crate::measure::{Line, median};
 use crate::peers::{NoPeer, PageSize};
-use crate::{Bench, BenchError, Emit, Options};
+use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -23,7 +23,7 @@ pub const BENCH: Bench = Bench {
     unit: RATE.0,
     seconds: 0.2,
     rounds: 7,
-    run,
+    run: Kind::Comparison(run),
 };
 /// Bytes of a block, and what that is called.
 const BLOCKS: [(usize, &str); 4] = [(1_536, "1.5k"), (4 << 10, "4k"), (16 << 10, "16k"), (64 << 10, "64k")];
@@ -32,7 +32,7 @@ const QUEUE_TARGET: f64 = 0.97;
 /// How many times as fast as DPDK's driver of zlib.
 const DPDK_TARGET: f64 = 1.5;
 
-fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     for corpus in corpus::all(options)? {
         let file = stream::file(&corpus)?;
         for (block, label) in BLOCKS {
