@@ -88,7 +88,6 @@ impl Kind {
         }
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }

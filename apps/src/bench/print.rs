@@ -77,8 +77,8 @@ fn curve(out: &mut impl Write, curve: &Curve) -> io::Result<()> {
     }
     writeln!(
         out,
-        "{:>16} {:>12} {:>25} {:>10} {:>10} {:>10} {:>10} {:>10}  {}",
-        "load", curve.unit, "min to max", "p50 us", "p90", "p99", "p99.9", "max", "not borne"
+        "{:>16} {:>12} {:>25} {:>10} {:>10} {:>10} {:>10} {:>10}  not borne",
+        "load", curve.unit, "min to max", "p50 us", "p90", "p99", "p99.9", "max"
     )?;
     for point in &curve.points {
         self::point(out, point)?;
