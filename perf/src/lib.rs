@@ -21,11 +21,13 @@ use warpdrive_pmd::engine::zip::ZipError;
 use warpdrive_pmd::port::PortError;
 
 mod af_xdp;
+pub mod baseline;
 pub mod cpeers;
 mod dpdk_test;
 mod forward;
 pub mod lab;
 pub mod load;
+pub mod markdown;
 pub mod measure;
 mod memory;
 mod mempool;
@@ -35,6 +37,7 @@ pub mod record;
 mod ring;
 mod rsa;
 pub mod statistics;
+pub mod subjects;
 pub mod testpmd;
 pub mod wire;
 mod zip;
@@ -60,6 +63,8 @@ pub struct Bench {
     pub seconds: f64,
     /// How many slices each side gets, unless the user says another number.
     pub rounds: usize,
+    /// Seconds and number of slices for a first look; `None`: takes too long for that.
+    pub quick: Option<(f64, usize)>,
     #[serde(rename = "kind", serialize_with = "Kind::serialize")]
     run: Kind,
 }
@@ -106,6 +111,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "packets/s",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.1, 5)),
         run: Kind::Comparison(forward::run),
     },
     Bench {
@@ -116,6 +122,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "cycles/object",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.03, 5)),
         run: Kind::Comparison(mempool::run),
     },
     Bench {
@@ -126,6 +133,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "cycles/object",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.1, 5)),
         run: Kind::Comparison(ring::run),
     },
     Bench {
@@ -136,6 +144,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "bytes",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.1, 1)),
         run: Kind::Comparison(memory::run),
     },
     Bench {
@@ -146,6 +155,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "packets/s",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.5, 2)),
         run: Kind::Comparison(af_xdp::run),
     },
     wire::FORWARD_RING,
@@ -163,6 +173,9 @@ pub const BENCHES: &[Bench] = &[
     zip::throughput::BENCH,
     zip::isal::BENCH,
     zip::cli::BENCH,
+    subjects::ring::BENCH,
+    subjects::rsa::BENCH,
+    subjects::zip::BENCH,
 ];
 
 /// The seed of a user who gives none.
@@ -385,6 +398,16 @@ pub fn find(name: &str) -> Option<&'static Bench> {
 }
 
 impl Bench {
+    /// Whether a record of this name is one of this bench: names begin with that of their bench.
+    #[must_use]
+    pub fn owns(&self, record: &str) -> bool {
+        let begins = |b: &Bench| {
+            record.strip_prefix(b.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        // Another bench with a longer name may fit better.
+        begins(self) && !BENCHES.iter().any(|b| b.name.len() > self.name.len() && begins(b))
+    }
+
     /// `comparison` or `load`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
