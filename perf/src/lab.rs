@@ -1,11 +1,13 @@
-//! Two veth pairs between three network namespaces: generator, forwarder, sink. Gone when the bench is, however it
-//! ends; what a killed bench left behind, the next one removes.
+//! Two veth pairs between network namespaces: generator, forwarder, sink. Gone when the bench is, however it ends; what a
+//! killed bench left behind, the next one removes.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::BenchError;
-use crate::peers::Process;
+use crate::peers::{PageSize, Process};
 
 const PREFIX: &str = "wdbench";
 /// Between generator and forwarder; called so at both ends.
@@ -13,6 +15,17 @@ pub const IN: &str = "in0";
 /// Between forwarder and sink.
 pub const OUT: &str = "out0";
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Which of them are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// None: generator, forwarder and sink in a row.
+    Row,
+    /// Generator and sink: what goes out of it comes back to it.
+    Loop,
+    /// All, without veth pairs: for interfaces that a forwarder makes.
+    Alone,
+}
 
 /// The namespaces.
 pub struct Lab {
@@ -25,21 +38,37 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// Builds it, in a row.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn new() -> Result<Self, BenchError> {
+        Self::of(Shape::Row)
+    }
+
     /// Builds it.
     ///
     /// # Errors
     /// [`BenchError::Program`] with what `ip` says; what was made by then is removed.
-    pub fn new() -> Result<Self, BenchError> {
+    pub fn of(shape: Shape) -> Result<Self, BenchError> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
         remove_left_behind();
-        let name = |role| format!("{PREFIX}-{}-{role}", std::process::id());
-        let lab = Self { generator: name("g"), forwarder: name("f"), sink: name("s") };
-        for namespace in [&lab.generator, &lab.forwarder, &lab.sink] {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = |role| format!("{PREFIX}-{}-{role}{number}", std::process::id());
+        let (generator, forwarder, sink) = match shape {
+            Shape::Row => (name("g"), name("f"), name("s")),
+            Shape::Loop => (name("g"), name("f"), name("g")),
+            Shape::Alone => (name("f"), name("f"), name("f")),
+        };
+        let lab = Self { generator, forwarder, sink };
+        for namespace in lab.namespaces() {
             ip(&["netns", "add", namespace])?;
             // So that the kernel sends nothing of its own.
             let quiet = ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"];
             let _ = ip(&["netns", "exec", namespace, "sysctl", "-q", "-w", quiet[0], quiet[1]]);
         }
-        for (left, right, cable) in [(&lab.generator, &lab.forwarder, IN), (&lab.forwarder, &lab.sink, OUT)] {
+        let cables = [(&lab.generator, &lab.forwarder, IN), (&lab.forwarder, &lab.sink, OUT)];
+        for (left, right, cable) in cables.into_iter().filter(|_| shape != Shape::Alone) {
             let pair =
                 ["link", "add", cable, "netns", left, "type", "veth", "peer", "name", cable, "netns", right];
             ip(&pair)?;
@@ -49,9 +78,37 @@ impl Lab {
         }
         Ok(lab)
     }
-}
 
-impl Lab {
+    /// Each once.
+    fn namespaces(&self) -> Vec<&str> {
+        let mut names = vec![self.generator.as_str(), &self.forwarder, &self.sink];
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Starts our program as the forwarder. It ends by itself after `time`, should we be killed.
+    ///
+    /// # Errors
+    /// [`BenchError::Io`] when it cannot be started.
+    pub fn forward(
+        &self,
+        program: &Path,
+        config: &Path,
+        cpu: usize,
+        pages: PageSize,
+        time: Duration,
+    ) -> Result<Process, BenchError> {
+        let [ip, words @ ..] = inside(&self.forwarder);
+        let mut command = Command::new(ip);
+        command.args(words).arg(program).arg("run").arg(config);
+        command.args(["-l", &cpu.to_string(), "--duration", &format!("{}ms", time.as_millis())]);
+        if pages == PageSize::Small {
+            command.arg("--no-huge");
+        }
+        Process::start(command)
+    }
+
     /// Takes XDP programs off the forwarder's interfaces that a forwarder which was killed has left there.
     pub fn clear(&self) {
         for cable in [IN, OUT] {
@@ -62,7 +119,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for namespace in [&self.generator, &self.forwarder, &self.sink] {
+        for namespace in self.namespaces() {
             let _ = ip(&["netns", "del", namespace]);
         }
     }
@@ -135,7 +192,8 @@ fn owner(name: &str) -> Option<u32> {
     let mut parts = name.split('-');
     let ours = parts.next() == Some(PREFIX);
     let pid = parts.next()?.parse().ok()?;
-    (ours && matches!(parts.next(), Some("g" | "f" | "s")) && parts.next().is_none()).then_some(pid)
+    let role = parts.next()?.trim_end_matches(|c: char| c.is_ascii_digit());
+    (ours && matches!(role, "g" | "f" | "s") && parts.next().is_none()).then_some(pid)
 }
 
 #[cfg(test)]
@@ -145,6 +203,7 @@ mod tests {
     #[test]
     fn only_our_own_namespaces_are_recognised() {
         assert_eq!(owner("wdbench-123-g"), Some(123));
+        assert_eq!(owner("wdbench-123-s17"), Some(123));
         for other in ["wdbench", "wdbench-1", "wdbench-x-g", "wdbench-1-q", "wdbench-1-g-1", "other-1-g", ""]
         {
             assert_eq!(owner(other), None, "{other}");
@@ -163,5 +222,18 @@ mod tests {
         assert!(ip(&["-n", &name, "link"]).unwrap().contains(IN));
         drop(lab);
         assert!(!ip(&["netns", "list"]).unwrap().contains(&name));
+    }
+
+    #[test]
+    fn in_a_loop_both_cables_end_at_the_generator() {
+        let Ok(lab) = Lab::of(Shape::Loop) else {
+            eprintln!("skipped: needs root and network namespaces");
+            return;
+        };
+        for namespace in [&lab.generator, &lab.forwarder] {
+            let links = ip(&["-n", namespace, "link"]).unwrap();
+            assert!(links.contains(IN) && links.contains(OUT), "{links}");
+        }
+        assert_eq!(lab.namespaces().len(), 2);
     }
 }

@@ -18,12 +18,14 @@ use warpdrive_pipeline::launch::LaunchError;
 use warpdrive_pmd::device::DeviceError;
 use warpdrive_pmd::engine::rsa::KeyError;
 use warpdrive_pmd::engine::zip::ZipError;
+use warpdrive_pmd::port::PortError;
 
 mod af_xdp;
 pub mod baseline;
 pub mod cpeers;
+mod dpdk_test;
 mod forward;
-mod lab;
+pub mod lab;
 pub mod load;
 pub mod markdown;
 pub mod measure;
@@ -37,6 +39,7 @@ mod rsa;
 pub mod statistics;
 pub mod subjects;
 pub mod testpmd;
+pub mod wire;
 mod zip;
 
 pub use load::{LoadOptions, Rate};
@@ -104,7 +107,7 @@ pub const BENCHES: &[Bench] = &[
         name: "forward-null",
         about: "64-byte frames from a null port to a null port through one core, bursts of 32",
         peer: "dpdk-testpmd, io forwarding between two net_null ports",
-        package: "dpdk",
+        package: "dpdk-dev",
         unit: "packets/s",
         seconds: SLICE_S,
         rounds: ROUNDS,
@@ -137,7 +140,7 @@ pub const BENCHES: &[Bench] = &[
         name: "memory",
         about: "resident memory beyond the packet buffers, with 8,192 of 2 KiB",
         peer: "dpdk-testpmd with as many mbufs",
-        package: "dpdk",
+        package: "dpdk-dev",
         unit: "bytes",
         seconds: SLICE_S,
         rounds: ROUNDS,
@@ -148,13 +151,14 @@ pub const BENCHES: &[Bench] = &[
         name: "forward-af-xdp",
         about: "64-byte frames between two veth interfaces through one core, by AF_XDP; needs root",
         peer: "dpdk-testpmd, io forwarding between two net_af_xdp ports",
-        package: "dpdk",
+        package: "dpdk-dev",
         unit: "packets/s",
         seconds: SLICE_S,
         rounds: ROUNDS,
         quick: Some((0.5, 2)),
         run: Kind::Comparison(af_xdp::run),
     },
+    wire::FORWARD_RING,
     rsa::BENCH_2048,
     rsa::BENCH_3072,
     rsa::BENCH_4096,
@@ -162,6 +166,10 @@ pub const BENCHES: &[Bench] = &[
     rsa::passes::BENCH,
     rsa::queue::BENCH,
     rsa::timing::BENCH,
+    wire::RING,
+    wire::AF_XDP,
+    wire::AF_PACKET,
+    wire::TAP,
     zip::throughput::BENCH,
     zip::isal::BENCH,
     zip::cli::BENCH,
@@ -329,12 +337,25 @@ pub enum BenchError {
         /// The Debian package that it needs.
         package: &'static str,
     },
+    /// A length of frames that cannot be.
+    #[error("a frame of {size} bytes: {least} to {most} fit a buffer of the pool. Remedy: another size")]
+    Frame {
+        /// What was wanted.
+        size: usize,
+        /// The least.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
     /// Our side counted wrongly.
     #[error("{0}: this is a bug")]
     Bug(String),
     /// Memory.
     #[error(transparent)]
     Memory(#[from] MemError),
+    /// A port of the harness itself.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// Pinning.
     #[error(transparent)]
     Core(#[from] CoreError),

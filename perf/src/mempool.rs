@@ -1,12 +1,13 @@
 //! `mempool`: packet buffers through the cache of a worker, against rte_mempool and rte_pktmbuf.
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use warpdrive_mempool::{Buffers, Burst, DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
 use warpdrive_pmd::clock::{Clock, ticks};
 
 use crate::cpeers::{CPeer, CPeers, DPDK};
+use crate::dpdk_test::{self, DpdkTest, KEEP, PoolFigure};
 use crate::measure::{Better, Contender, Line, alternate, cpu_time, in_ticks, on_cpu};
 use crate::peers::{NoPeer, PageSize};
 use crate::{BenchError, Lines, Options};
@@ -15,6 +16,8 @@ const PROGRAM: &str = "mempool_peer";
 const UNIT: (&str, Better) = ("cycles/object", Better::Lower);
 /// Rounds between two looks at the clock, as in the peer.
 const ROUNDS: u64 = 64;
+/// Time that dpdk-test has at least: for its first two figures, 5 s each.
+const TEST_LEAST: Duration = Duration::from_secs(13);
 
 /// Runs the bench.
 pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
@@ -27,7 +30,118 @@ pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     for bulk in [32, 8, 1] {
         bulks(options, cpu, pages, &pool, built.as_ref(), bulk, emit)?;
     }
+    against_dpdk_test(options, cpu, pages, &pool, emit)
+}
+
+/// Against DPDK's own measurement of its pool, as far as it comes in the time there is: a figure takes it 5 s, those of a
+/// pool with a cache come after half an hour, and none can be chosen.
+fn against_dpdk_test(
+    options: &Options,
+    cpu: usize,
+    pages: PageSize,
+    pool: &Mempool,
+    emit: Lines<'_>,
+) -> Result<(), BenchError> {
+    let patience = (options.slice * options.rounds as u32 * 4).max(TEST_LEAST);
+    let ours = |bulk| on_cpu(cpu, || keep(pool, bulk, options.slice));
+    let before = ours(1)?;
+    let peer = if options.quick {
+        let why = "a figure takes 5 s: left out of a quick run. Remedy: without --quick";
+        Err(NoPeer { peer: dpdk_test::NAME, why: why.to_owned() })
+    } else {
+        test_run(options, cpu, pages, patience)?
+    };
+    let figures = peer.as_ref().map_or(&[][..], |(_, _, figures)| figures);
+    let mut emit_one = |bulk: usize, values: [f64; 2], theirs: Result<(&str, f64), &NoPeer>| {
+        let theirs = theirs.map(|(title, cycles)| (title, [cycles; 2]));
+        let side = theirs.as_ref().map(|(title, cycles)| (*title, cycles.as_slice())).map_err(|e| *e);
+        let mut line = Line::compare(&format!("mempool-dpdk-test-{bulk}"), UNIT, &values, side)
+            .command(options.command("mempool"))
+            .note(format!("bulk {bulk}: {KEEP} objects are taken, then given back, {bulk} at a time"))
+            .note("ours: Buffers::take and give_back, with the cache of a worker. Peer: without a cache, one core")
+            .note("ours is measured before and after the test, which has one figure; cycles of the time-stamp counter")
+            .note(format!(
+                "the test had {patience:?} (4 x slices x rounds, {TEST_LEAST:?} at least): it comes to bulk 8 in about \
+                 200 s, to bulk 32 in 280, to a pool with a cache in half an hour"
+            ))
+            .note(pages.note());
+        if let Ok((_, command, _)) = &peer {
+            line = line.note(format!("peer command: {command}; then mempool_perf_autotest"));
+        }
+        emit(line);
+    };
+    let hz = Clock::get().hz() as f64;
+    match &peer {
+        Err(none) => emit_one(1, [before, ours(1)?], Err(none)),
+        Ok((title, ..)) => {
+            for figure in figures {
+                let first = if figure.get == 1 { before } else { ours(figure.get)? };
+                emit_one(figure.get, [first, ours(figure.get)?], Ok((title, hz / figure.rate as f64)));
+            }
+        }
+    }
     Ok(())
+}
+
+/// Name and version, command and figures of a run of dpdk-test.
+type TestRun = (String, String, Vec<PoolFigure>);
+
+/// Runs dpdk-test for a time, and keeps the figures that ours can be compared with.
+fn test_run(
+    options: &Options,
+    cpu: usize,
+    pages: PageSize,
+    time: Duration,
+) -> Result<Result<TestRun, NoPeer>, BenchError> {
+    let mut test = match DpdkTest::start(&[cpu], pages) {
+        Ok(test) => test,
+        Err(none) => return Ok(Err(none)),
+    };
+    let until = Instant::now() + time;
+    let mut figures = Vec::new();
+    let mut failed = test.begin_pool().err();
+    while failed.is_none() && Instant::now() < until {
+        options.go_on()?;
+        match test.pool_figure(until.saturating_duration_since(Instant::now())) {
+            Ok(figure) if is_like_ours(&figure) => figures.push(figure),
+            Ok(_) => {}
+            Err(e) => failed = Some(e),
+        }
+    }
+    let known = (test.title(), test.command.clone(), figures);
+    test.end();
+    // That the time is over is no failure if there is anything.
+    Ok(match failed {
+        Some(e) if known.2.is_empty() => Err(NoPeer { peer: dpdk_test::NAME, why: e.to_string() }),
+        _ => Ok(known),
+    })
+}
+
+/// Same bulk to and fro, known to the compiler, one core, few objects kept.
+fn is_like_ours(figure: &PoolFigure) -> bool {
+    let PoolFigure { cores, get, put, keep, constant, .. } = *figure;
+    cores == 1 && get == put && [1, 8, 32].contains(&get) && keep == KEEP && constant
+}
+
+/// One slice in which buffers are taken until there are [`KEEP`], and given back, `bulk` at a time; cycles an object.
+fn keep(pool: &Mempool, bulk: usize, slice: Duration) -> Result<f64, BenchError> {
+    let until = Clock::get().ticks_of(slice);
+    match bulk {
+        1 => keep_bulks::<1, 32>(pool, until),
+        8 => keep_bulks::<8, 4>(pool, until),
+        _ => keep_bulks::<32, 1>(pool, until),
+    }
+}
+
+#[inline(always)]
+fn keep_bulks<const N: usize, const TIMES: usize>(pool: &Mempool, until: u64) -> Result<f64, BenchError> {
+    const { assert!(N * TIMES == KEEP) };
+    let mut bulks: [Buffers<'_>; TIMES] = std::array::from_fn(|_| Buffers::new(pool));
+    time(until, KEEP as u64, || {
+        let got: usize = bulks.iter_mut().map(|bulk| bulk.take(N)).sum();
+        black_box(&mut bulks).iter_mut().for_each(Buffers::give_back);
+        got == KEEP
+    })
 }
 
 /// All lines of one bulk.
@@ -174,11 +288,26 @@ mod tests {
             PoolConfig { pages: PageChoice::Exactly(Page::Size4K), buffers: 512, ..PoolConfig::default() };
         let pool = Mempool::new(&config, &Domain::new(DmaMode::Sva)).unwrap();
         for bulk in [1, 8, 32] {
-            for side in [buffers, packets] {
+            for side in [buffers, packets, keep] {
                 let cycles = on_cpu(cpu, || side(&pool, bulk, Duration::from_millis(2))).unwrap();
                 assert!(cycles > 0.0 && cycles < 1e5, "{bulk}: {cycles}");
             }
         }
         assert_eq!(pool.stats().in_use, 0);
+    }
+
+    #[test]
+    fn only_figures_of_the_same_work_are_compared() {
+        let same = PoolFigure { cache: 0, cores: 1, get: 8, put: 8, keep: 32, constant: true, rate: 1 };
+        assert!(is_like_ours(&same));
+        for other in [
+            PoolFigure { cores: 2, ..same },
+            PoolFigure { put: 1, ..same },
+            PoolFigure { get: 4, put: 4, ..same },
+            PoolFigure { keep: 128, ..same },
+            PoolFigure { constant: false, ..same },
+        ] {
+            assert!(!is_like_ours(&other), "{other:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "calls of libc")]
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// PID_MAX_LIMIT of include/linux/threads.h.
@@ -104,6 +105,20 @@ pub fn wait_used(child: std::process::Child) -> io::Result<Used> {
     let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1_000);
     let success = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
     Ok(Used { user: time(usage.ru_utime), system: time(usage.ru_stime), success })
+}
+
+/// Moves the calling thread, and no other, to a network namespace that `ip netns` has named. Sockets made there stay
+/// there; threads and processes it starts begin there.
+///
+/// # Errors
+/// When there is none of that name, or without CAP_SYS_ADMIN.
+pub fn enter_network(namespace: &str) -> io::Result<()> {
+    let file = std::fs::File::open(std::path::Path::new("/run/netns").join(namespace))?;
+    // SAFETY: no memory is involved, and the descriptor is open until the end of this function.
+    if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Free bytes where a path is.

@@ -11,8 +11,9 @@ use warpdrive_pmd::port::ring::channel;
 use warpdrive_pmd::port::{RxQueue, TxQueue};
 
 use crate::cpeers::{CPeers, DPDK};
+use crate::dpdk_test::{self, DpdkTest, RingFigures};
 use crate::measure::{Better, Contender, Line, alternate, on_cpu};
-use crate::peers::PageSize;
+use crate::peers::{NoPeer, PageSize};
 use crate::{BenchError, Lines, Options};
 
 const PROGRAM: &str = "ring_peer";
@@ -22,6 +23,10 @@ const SLOTS: usize = 1024;
 const BULK: usize = 32;
 /// Packets that go to and fro: half of what the rings hold.
 const PACKETS: usize = 512;
+/// RING_SIZE of DPDK's app/test/test_ring_perf.c.
+const TEST_SLOTS: usize = 4096;
+/// A run of dpdk-test takes 3 s: no more of them than this.
+const TEST_RUNS: usize = 5;
 
 /// Runs the bench.
 pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
@@ -37,7 +42,7 @@ pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
         built.start(PROGRAM, options.slice, &arguments.map(str::to_owned))
     });
     let mut sides: Vec<Contender<'_>> =
-        vec![Box::new(|slice| packets(&pool, cpus, slice)), Box::new(|slice| words(cpus, slice))];
+        vec![Box::new(|slice| packets(&pool, cpus, slice)), Box::new(|slice| words(cpus, SLOTS, slice))];
     if let Ok(peer) = &mut peer {
         sides.push(Box::new(|_| peer.slice()));
     }
@@ -68,7 +73,84 @@ pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
                 .note("cycles of the time-stamp counter, wall time, for one object sent and received"),
         );
     }
+    against_dpdk_test(options, cpus, pages, emit)
+}
+
+/// Against DPDK's own measurement of its ring.
+fn against_dpdk_test(
+    options: &Options,
+    cpus: (usize, usize),
+    pages: PageSize,
+    emit: Lines<'_>,
+) -> Result<(), BenchError> {
+    let mut peer = Ok(String::new());
+    let mut command = String::new();
+    let (mut two, mut one) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for _ in 0..if options.quick { 1 } else { options.rounds.clamp(1, TEST_RUNS) } {
+        options.go_on()?;
+        // What dpdk-test says is of both cores together.
+        two[0].push(2.0 * words(cpus, TEST_SLOTS, options.slice)?);
+        one[0].push(on_cpu(cpus.0, || words_on_one(TEST_SLOTS, options.slice))?);
+        if peer.is_ok() {
+            peer = test_run([cpus.0, cpus.1], pages).map(|(title, said, figures)| {
+                command = said;
+                two[1].push(figures.two_cores);
+                one[1].push(figures.one_core);
+                title
+            });
+        }
+    }
+    let lines = [
+        ("ring-dpdk-test", two, "cycles of both cores together: one sends, the other receives"),
+        ("ring-dpdk-test-same-core", one, "one core sends a bulk and receives it, and so on"),
+    ];
+    for (name, [ours, theirs], how) in lines {
+        let title = peer.as_ref().map(|title| format!("{title} ring_perf_autotest, SP/SC bulk"));
+        let side = title.as_ref().map(|t| (t.as_str(), theirs.as_slice())).map_err(|e| *e);
+        let mut line = Line::compare(name, UNIT, &ours, side)
+            .command(options.command("ring"))
+            .note(how)
+            .note("ours: an rtrb ring of u64 in chunks. Peer: rte_ring of pointers, which are neither made nor looked at")
+            .note(format!("bulk {BULK}, {TEST_SLOTS} slots, cpus {} and {}", cpus.0, cpus.1))
+            .note("a round of the peer's is a run of the test: its figures of two cores are of a million objects");
+        if peer.is_ok() {
+            line = line.note(format!("peer command: {command}; then ring_perf_autotest"));
+        }
+        emit(line);
+    }
     Ok(())
+}
+
+/// One run of dpdk-test: name and version, command, what it says.
+fn test_run(cpus: [usize; 2], pages: PageSize) -> Result<(String, String, RingFigures), NoPeer> {
+    let mut test = DpdkTest::start(&cpus, pages)?;
+    let figures = test.ring().map_err(|e| NoPeer { peer: dpdk_test::NAME, why: e.to_string() })?;
+    let known = (test.title(), test.command.clone(), figures);
+    test.end();
+    Ok(known)
+}
+
+/// Numbers in bulks into a ring and out of it, on one core; cycles for one.
+fn words_on_one(slots: usize, slice: Duration) -> Result<f64, BenchError> {
+    let length = Clock::get().ticks_of(slice);
+    let (mut to, mut from) = RingBuffer::<u64>::new(slots);
+    let (mut sent, mut total) = (0u64, 0u64);
+    let start = ticks();
+    while ticks() - start < length {
+        for _ in 0..64 {
+            if let Ok(chunk) = to.write_chunk_uninit(BULK) {
+                sent += chunk.fill_from_iter(std::iter::repeat_n(1u64, BULK)) as u64;
+            }
+            if let Ok(chunk) = from.read_chunk(BULK) {
+                total += std::hint::black_box(chunk).into_iter().sum::<u64>();
+            }
+        }
+    }
+    let ticks = ticks() - start;
+    if sent != total {
+        return Err(BenchError::Bug(format!("the ring gave {total} of {sent}")));
+    }
+    Ok(ticks as f64 / sent as f64)
 }
 
 /// Runs `near` and `far`, each on its cpu, from a common start. Returns ticks from there to the end of both, and what
@@ -168,9 +250,9 @@ fn packets(pool: &Mempool, cpus: (usize, usize), slice: Duration) -> Result<f64,
 }
 
 /// Numbers one way, as the peer does it; cycles for one.
-fn words(cpus: (usize, usize), slice: Duration) -> Result<f64, BenchError> {
+fn words(cpus: (usize, usize), slots: usize, slice: Duration) -> Result<f64, BenchError> {
     let length = Clock::get().ticks_of(slice);
-    let (mut to, mut from) = RingBuffer::<u64>::new(SLOTS);
+    let (mut to, mut from) = RingBuffer::<u64>::new(slots);
     let sum = AtomicUsize::new(0);
     let near = move |start: u64| {
         let mut sent = 0;
@@ -230,12 +312,13 @@ mod tests {
     #[test]
     fn words_arrive_in_full() {
         let Some(cpus) = cpus() else { return };
-        assert!(words(cpus, Duration::from_millis(5)).unwrap() > 0.0);
+        assert!(words(cpus, SLOTS, Duration::from_millis(5)).unwrap() > 0.0);
+        assert!(words_on_one(SLOTS, Duration::from_millis(5)).unwrap() > 0.0);
     }
 
     #[test]
     fn a_cpu_that_is_not_there_is_an_error_and_no_hang() {
         let Some((near, _)) = cpus() else { return };
-        assert!(words((near, 1023), Duration::from_millis(1)).is_err());
+        assert!(words((near, 1023), SLOTS, Duration::from_millis(1)).is_err());
     }
 }

@@ -54,7 +54,7 @@ impl Testpmd {
     /// [`NoPeer`] when it is not installed or does not start.
     pub fn start(setup: &Setup<'_>) -> Result<Self, NoPeer> {
         if which(NAME).is_none() {
-            return Err(NoPeer::absent(NAME, "dpdk"));
+            return Err(NoPeer::absent(NAME, "dpdk-dev"));
         }
         if which("stdbuf").is_none() {
             return Err(NoPeer::absent(NAME, "coreutils"));
@@ -107,8 +107,30 @@ impl Testpmd {
     /// # Errors
     /// [`BenchError::Program`] when it broke off.
     pub fn forward(&mut self) -> Result<(), BenchError> {
-        self.process.send("start")?;
+        self.begin("start")
+    }
+
+    /// Sends so many bursts out of each port and begins to poll: for ports whose packets come back.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when it broke off.
+    pub fn forward_first(&mut self, bursts: usize) -> Result<(), BenchError> {
+        self.begin(&format!("start tx_first {bursts}"))
+    }
+
+    fn begin(&mut self, command: &str) -> Result<(), BenchError> {
+        self.process.send(command)?;
         self.process.read(ANSWER, "its start", |line| line.contains("nb forwarding cores").then_some(()))
+    }
+
+    /// Chooses another way to forward than io: `rxonly`, `txonly`, ….
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when it broke off.
+    pub fn set_mode(&mut self, mode: &str) -> Result<(), BenchError> {
+        self.process.send(&format!("set fwd {mode}"))?;
+        let wanted = format!("Set {mode} packet forwarding mode");
+        self.process.read(ANSWER, "its mode", |line| line.contains(&wanted).then_some(()))
     }
 
     /// Ceases to poll; it then uses no cpu.
@@ -136,6 +158,14 @@ impl Testpmd {
     /// [`BenchError::Program`] when it broke off.
     pub fn slice(&mut self, warm: Duration, slice: Duration) -> Result<f64, BenchError> {
         self.forward()?;
+        self.rate(warm, slice)
+    }
+
+    /// The rate at which it forwards, in packets a second of cpu time; then it stops.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when it broke off.
+    pub fn rate(&mut self, warm: Duration, slice: Duration) -> Result<f64, BenchError> {
         std::thread::sleep(warm);
         let (start, before) = self.counters()?;
         std::thread::sleep(slice);
@@ -193,7 +223,7 @@ fn number_after(line: &str, key: &str) -> Option<u64> {
 }
 
 /// `EAL: RTE Version: 'DPDK 22.11.11'` has a version in it.
-fn version(line: &str) -> Option<String> {
+pub(crate) fn version(line: &str) -> Option<String> {
     let text = line.split('\'').nth(1)?;
     Some(text.strip_prefix("DPDK ").unwrap_or(text).to_owned())
 }

@@ -24,6 +24,7 @@ mod peers;
 pub mod queue;
 mod rig;
 mod slices;
+mod speed;
 mod subjects;
 pub mod timing;
 mod trial;
@@ -35,8 +36,9 @@ const FULL: usize = 8;
 const HALF: usize = 4;
 const RATE: (&str, Better) = ("op/s", Better::Higher);
 
-const PEERS: &str = "OpenSSL's EVP_PKEY_sign; aws-lc; crypto_mb if given by --crypto-mb";
-const PACKAGE: &str = "libssl-dev gcc pkg-config";
+const PEERS: &str =
+    "OpenSSL's EVP_PKEY_sign and its `openssl speed`; aws-lc; crypto_mb if given by --crypto-mb";
+const PACKAGE: &str = "libssl-dev gcc pkg-config openssl";
 /// Short slices, many of them: a neighbour on the physical core comes and goes.
 const SECONDS: f64 = 0.01;
 const ROUNDS: usize = 100;
@@ -91,6 +93,8 @@ fn run(options: &Options, emit: Lines<'_>, bits: usize) -> Result<(), BenchError
             emit(line.command(options.command(&bench)));
         }
     }
+    let Ours { contender, how, .. } = &mut field.ours[0];
+    emit(speed::line(options, cpu, bits, contender.as_mut(), how)?);
     Ok(())
 }
 
