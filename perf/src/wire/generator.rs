@@ -58,7 +58,9 @@ pub struct Generator {
     tx: Box<dyn TxQueue>,
     rx: Box<dyn RxQueue>,
     pool: Mempool,
-    template: Box<[u8]>,
+    /// What is sent, in turn.
+    templates: Vec<Box<[u8]>>,
+    turn: usize,
     depth: usize,
     /// Buffers to be filled.
     fresh: Burst,
@@ -91,7 +93,8 @@ impl Generator {
             tx,
             rx,
             pool,
-            template: template(kind, size),
+            templates: vec![template(kind, size)],
+            turn: 0,
             depth,
             fresh: Burst::new(),
             out: Burst::new(),
@@ -104,6 +107,22 @@ impl Generator {
             strays: Arc::default(),
             engine: None,
         })
+    }
+
+    /// With these frames, in turn, in the place of those that it makes.
+    ///
+    /// # Errors
+    /// [`BenchError::Frame`] when one has no place for a number, or does not fit a buffer.
+    pub fn with_frames(mut self, frames: Vec<Box<[u8]>>) -> Result<Self, BenchError> {
+        let most = self.pool.data_capacity();
+        let fits = |frame: &Box<[u8]>| (SHORTEST..=most).contains(&frame.len());
+        if let Some(wrong) = frames.iter().find(|f| !fits(f)) {
+            return Err(BenchError::Frame { size: wrong.len(), least: SHORTEST, most });
+        }
+        if !frames.is_empty() {
+            self.templates = frames;
+        }
+        Ok(self)
     }
 
     /// With the thread that forwards, if it is one of this process.
@@ -161,9 +180,11 @@ impl Subject for Generator {
             return false;
         };
         // Cannot fail: the length was checked against the pool's buffers.
-        let _ = packet.set_len(self.template.len());
+        let template = &self.templates[self.turn];
+        self.turn = if self.turn + 1 < self.templates.len() { self.turn + 1 } else { 0 };
+        let _ = packet.set_len(template.len());
         let frame = packet.data_mut();
-        frame.copy_from_slice(&self.template);
+        frame.copy_from_slice(template);
         set_sequence(frame, self.next);
         self.slots[self.next as usize % SLOTS] = Slot { tag, sequence: self.next, waiting: true };
         self.next = self.next.wrapping_add(1);

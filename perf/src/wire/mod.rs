@@ -34,17 +34,19 @@ pub const FORWARD_RING: Bench = Bench {
     unit: UNIT,
     seconds: crate::SLICE_S,
     rounds: crate::ROUNDS,
+    quick: Some((0.1, 5)),
     run: Kind::Comparison(circle::run),
 };
 /// The bench of ring ports under load.
 pub const RING: Bench = Bench {
     name: "load-forward-ring",
     about: "frames through a pipeline between the ends of a ring port, under loads: rate and latency",
-    peer: "nothing: curves of our own",
+    peer: "",
     package: "",
     unit: UNIT,
     seconds: crate::SLICE_S,
     rounds: ROUNDS,
+    quick: Some((0.05, 3)),
     run: Kind::Load(ring::run),
 };
 /// The bench of AF_XDP ports.
@@ -92,7 +94,8 @@ fn drive(
         let now = counted();
         for ((what, n), (_, earlier)) in now.iter().zip(before) {
             if *n > earlier {
-                record.notes_mut().push(format!("the generator: {} {what}", n - earlier));
+                let note = format!("the generator: {} {what}", n - earlier);
+                record.notes_mut().into_iter().for_each(|notes| notes.push(note.clone()));
             }
         }
         before = now;
