@@ -1,5 +1,6 @@
 //! `warpdrive run` and `warpdrive check`.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -238,6 +239,11 @@ fn observe(running: &mut Running, args: &RunArgs, stop: &AtomicBool) -> Option<&
             }
             if args.stats {
                 show::second(&before, &now);
+            }
+            // One line a second; the numbers at the end are the last. Who does not read on is told by the last.
+            if args.stats && args.check.json {
+                let mut out = std::io::stdout().lock();
+                let _ = writeln!(out, "{}", show::second_json(&now)).and_then(|()| out.flush());
             }
             before = now;
         }

@@ -6,6 +6,7 @@ mod devices;
 mod place;
 mod planner;
 mod stages;
+mod strict;
 mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::config::{Config, Full, Name, Otherwise, Require};
 use crate::cores::{CpuSet, LcoreMap};
 use crate::diag::{ConfigError, Diagnostic};
 use crate::stage::classify::Rules;
+use crate::strict::StrictPlan;
 
 use planner::{Planner, Supports};
 
@@ -49,6 +51,8 @@ pub struct Plan {
     pub drain: Duration,
     /// What workers do without work.
     pub idle: IdlePolicy,
+    /// Whether they are held to making no system calls.
+    pub strict: StrictPlan,
     /// The pools.
     pub pools: Vec<PoolPlan>,
     /// The ports.

@@ -1,0 +1,121 @@
+//! One watched thread: whether it is in its steady state, and what it called there.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::filter::ARCH;
+use super::names;
+
+/// Numbers of calls that are counted apart: x86-64 has fewer than 500.
+const NUMBERS: usize = 1024;
+
+/// What is known of one watched thread. Nothing in here locks or allocates: the thread may wait in the middle of either.
+pub(super) struct Tally {
+    name: String,
+    steady: AtomicBool,
+    /// How to answer it, from when its filter is there. It is open as long as the thread is.
+    pub(super) listener: OnceLock<OwnedFd>,
+    /// The filter could not be installed, or the thread has ended.
+    pub(super) gone: AtomicBool,
+    /// How often each call was made; in the last place those that are none of this architecture.
+    counts: [AtomicU64; NUMBERS + 1],
+}
+
+impl Tally {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            steady: AtomicBool::new(false),
+            listener: OnceLock::new(),
+            gone: AtomicBool::new(false),
+            counts: [const { AtomicU64::new(0) }; NUMBERS + 1],
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The kernel orders this against the call that follows.
+    pub(super) fn set_steady(&self, steady: bool) {
+        self.steady.store(steady, Ordering::Release);
+    }
+
+    pub(super) fn is_steady(&self) -> bool {
+        self.steady.load(Ordering::Acquire)
+    }
+
+    /// Counts a call; true when it was the first of its kind.
+    pub(super) fn count(&self, call: &libc::seccomp_data) -> bool {
+        self.counts[slot(call)].fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// What was counted, by slot; those of zero are left out.
+    pub(super) fn counted(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.counts.iter().map(|n| n.load(Ordering::Relaxed)).enumerate().filter(|(_, n)| *n > 0)
+    }
+
+    pub(super) fn calls(&self) -> ThreadCalls {
+        let calls = self.counted().map(|(slot, n)| (name_of_slot(slot), n)).collect();
+        ThreadCalls { thread: self.name.clone(), calls }
+    }
+}
+
+fn slot(call: &libc::seccomp_data) -> usize {
+    match usize::try_from(call.nr) {
+        Ok(number) if number < NUMBERS && call.arch == ARCH => number,
+        _ => NUMBERS,
+    }
+}
+
+pub(super) fn name_of_slot(slot: usize) -> String {
+    if slot == NUMBERS { "a call of another architecture".to_owned() } else { names::name_of(slot as u64) }
+}
+
+/// The name of a call, to be shown without a lock or an allocation where it is known.
+pub(super) fn name_of_call(call: &libc::seccomp_data) -> &'static str {
+    let known = usize::try_from(call.nr).ok().filter(|_| call.arch == ARCH).and_then(syscalls::Sysno::new);
+    known.map_or("?", |call| call.name())
+}
+
+/// The system calls that a watched thread made in its steady state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ThreadCalls {
+    /// The thread's name.
+    pub thread: String,
+    /// How often it made each.
+    pub calls: BTreeMap<String, u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(nr: i64, arch: u32) -> libc::seccomp_data {
+        libc::seccomp_data { nr: nr as i32, arch, instruction_pointer: 0, args: [0; 6] }
+    }
+
+    #[test]
+    fn calls_are_counted_by_name() {
+        let tally = Tally::new("worker-0");
+        assert!(tally.count(&call(libc::SYS_sendto, ARCH)));
+        assert!(!tally.count(&call(libc::SYS_sendto, ARCH)));
+        assert!(tally.count(&call(libc::SYS_sendto, 0x4000_0003)), "another architecture is another call");
+        assert!(!tally.count(&call(-1, ARCH)), "and a number out of range is, too");
+        let counted = tally.calls();
+        assert_eq!(counted.thread, "worker-0");
+        let expected = [("a call of another architecture".to_owned(), 2), ("sendto".to_owned(), 2)];
+        assert_eq!(counted.calls, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn only_calls_of_this_architecture_are_named() {
+        assert_eq!(name_of_call(&call(libc::SYS_sendto, ARCH)), "sendto");
+        assert_eq!(name_of_call(&call(libc::SYS_sendto, 0x4000_0003)), "?");
+        assert_eq!(name_of_call(&call(-1, ARCH)), "?");
+    }
+}
