@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use warpdrive_perf::{BENCHES, Bench, Line, Machine, Options, find};
+use warpdrive_perf::{BENCHES, Line, Machine, Options, find, syscalls};
 use warpdrive_pipeline::diag::known_names;
 
 use crate::cli::BenchArgs;
@@ -18,12 +18,20 @@ pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
     if args.name == "list" {
         return list(args.json);
     }
+    if args.name == syscalls::NAME {
+        return audit(args, allowed);
+    }
+    if args.config.is_some() {
+        eprintln!("error: bench {:?} takes no configuration: it makes its own", args.name);
+        return ExitCode::from(2);
+    }
     let Some(bench) = find(&args.name) else {
-        let help = known_names(&args.name, "benches", BENCHES.iter().map(|b| b.name));
+        let names = BENCHES.iter().map(|b| b.name).chain([syscalls::NAME]);
+        let help = known_names(&args.name, "benches", names);
         eprintln!("error: there is no bench {:?}: {help}", args.name);
         return ExitCode::from(2);
     };
-    let options = match options(args, bench, allowed) {
+    let options = match options(args, (bench.seconds, bench.rounds), allowed) {
         Ok(options) => options,
         Err(e) => {
             eprintln!("error: {e}");
@@ -55,14 +63,42 @@ pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
     }
 }
 
-fn options(args: &BenchArgs, bench: &Bench, allowed: &[usize]) -> std::io::Result<Options> {
+/// The audit of system calls, which is measured against nothing and so has a form of its own.
+fn audit(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
+    let Some(config) = &args.config else {
+        eprintln!(
+            "error: bench {:?} needs a configuration. Remedy: warpdrive bench {0} configs/forward-null.toml",
+            args.name
+        );
+        return ExitCode::from(2);
+    };
+    let audited = options(args, (syscalls::SECONDS, 1), allowed)
+        .map_err(|e| e.to_string())
+        .and_then(|options| {
+            syscalls::audit(&options, config).map_err(|e| format!("bench {:?}: {e}", args.name))
+        })
+        .and_then(|audit| {
+            let written = if args.json { json(&audit) } else { writeln!(std::io::stdout(), "{audit}") };
+            written.map(|()| audit.passed()).map_err(|e| format!("cannot write the results: {e}"))
+        });
+    match audited {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options(args: &BenchArgs, (seconds, rounds): (f64, usize), allowed: &[usize]) -> std::io::Result<Options> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(Options {
-        slice: Duration::from_secs_f64(args.seconds.unwrap_or(bench.seconds)),
-        rounds: args.rounds.unwrap_or(bench.rounds),
+        slice: Duration::from_secs_f64(args.seconds.unwrap_or(seconds)),
+        rounds: args.rounds.unwrap_or(rounds),
         cpus: allowed.to_vec(),
         program: std::env::current_exe()?,
         crypto_mb: args.crypto_mb.clone(),
@@ -104,7 +140,14 @@ fn list(as_json: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    ExitCode::SUCCESS
+    let written = if as_json {
+        json(
+            &serde_json::json!({ "name": syscalls::NAME, "about": syscalls::ABOUT, "seconds": syscalls::SECONDS }),
+        )
+    } else {
+        writeln!(std::io::stdout(), "{:width$}  {}", syscalls::NAME, syscalls::ABOUT)
+    };
+    if written.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn print_machine(machine: &Machine) -> std::io::Result<()> {

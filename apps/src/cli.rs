@@ -137,6 +137,8 @@ pub struct RunArgs {
 pub struct BenchArgs {
     /// Which; "list" lists them.
     pub name: String,
+    /// The configuration that "syscalls" runs.
+    pub config: Option<PathBuf>,
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,

@@ -30,6 +30,7 @@ pub mod os;
 pub mod peers;
 mod ring;
 mod rsa;
+pub mod syscalls;
 pub mod testpmd;
 mod zip;
 

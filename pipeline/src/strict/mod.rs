@@ -6,6 +6,7 @@
 //!
 //! While a call waits, its thread may hold any lock: that of the allocator, that of standard error. So who answers must
 //! take none; a second thread, which nobody waits for, writes the log.
+#![deny(unsafe_code)]
 
 mod filter;
 pub mod names;

@@ -11,8 +11,13 @@ pub fn number_of(name: &str) -> Option<u32> {
 /// The name of a call; of one that is not known, its number.
 #[must_use]
 pub fn name_of(number: u64) -> String {
-    let known = usize::try_from(number).ok().and_then(Sysno::new);
-    known.map_or_else(|| format!("call {number}"), |call| call.name().to_owned())
+    known(number).map_or_else(|| format!("call {number}"), str::to_owned)
+}
+
+/// The name of a call, if it is known.
+#[must_use]
+pub fn known(number: u64) -> Option<&'static str> {
+    usize::try_from(number).ok().and_then(Sysno::new).map(|call| call.name())
 }
 
 /// All names.

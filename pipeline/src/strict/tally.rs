@@ -76,10 +76,10 @@ pub(super) fn name_of_slot(slot: usize) -> String {
     if slot == NUMBERS { "a call of another architecture".to_owned() } else { names::name_of(slot as u64) }
 }
 
-/// The name of a call, to be shown without a lock or an allocation where it is known.
-pub(super) fn name_of_call(call: &libc::seccomp_data) -> &'static str {
-    let known = usize::try_from(call.nr).ok().filter(|_| call.arch == ARCH).and_then(syscalls::Sysno::new);
-    known.map_or("?", |call| call.name())
+/// The name of a call, if it has one, without an allocation.
+pub(super) fn known_name(call: &libc::seccomp_data) -> Option<&'static str> {
+    let number = u64::try_from(call.nr).ok().filter(|_| call.arch == ARCH)?;
+    names::known(number)
 }
 
 /// The system calls that a watched thread made in its steady state.
@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn only_calls_of_this_architecture_are_named() {
-        assert_eq!(name_of_call(&call(libc::SYS_sendto, ARCH)), "sendto");
-        assert_eq!(name_of_call(&call(libc::SYS_sendto, 0x4000_0003)), "?");
-        assert_eq!(name_of_call(&call(-1, ARCH)), "?");
+        assert_eq!(known_name(&call(libc::SYS_sendto, ARCH)), Some("sendto"));
+        assert_eq!(known_name(&call(libc::SYS_sendto, 0x4000_0003)), None);
+        assert_eq!(known_name(&call(-1, ARCH)), None);
     }
 }
