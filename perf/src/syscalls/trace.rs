@@ -187,6 +187,7 @@ pub(super) fn dies_with_us(command: &mut Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
     use std::process::{Child, Stdio};
 
     /// A shell that reads: each line that it gets makes calls. `None` where tracing is not permitted.
@@ -233,9 +234,10 @@ mod tests {
 
     #[test]
     fn a_signal_gets_through_and_a_detached_thread_goes_on() {
-        let script = "trap 'exit 7' TERM; while :; do read x || exit 3; done";
+        let script = "read x; trap 'exit 7' TERM; kill -0 $$; while :; do read x || exit 3; done";
         let Some((mut child, mut tracer)) = traced(script) else { return };
-        until(&mut tracer, |t| calls(t, libc::SYS_read) > 0);
+        child.stdin.as_mut().unwrap().write_all(b"begin\n").unwrap();
+        until(&mut tracer, |t| calls(t, libc::SYS_kill) > 0);
         drop(tracer);
         let started = Instant::now();
         drop(child.stdin.take());
@@ -243,7 +245,8 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(10));
 
         let Some((mut child, mut tracer)) = traced(script) else { return };
-        until(&mut tracer, |t| calls(t, libc::SYS_read) > 0);
+        child.stdin.as_mut().unwrap().write_all(b"begin\n").unwrap();
+        until(&mut tracer, |t| calls(t, libc::SYS_kill) > 0);
         crate::os::terminate(&child);
         until(&mut tracer, |t| t.ended);
         // The tracer has the status of a thread; that of the process it leaves, or has taken as well.
