@@ -141,11 +141,9 @@ fn list(as_json: bool) -> ExitCode {
         }
     }
     let written = if as_json {
-        json(
-            &serde_json::json!({ "name": syscalls::NAME, "about": syscalls::ABOUT, "seconds": syscalls::SECONDS }),
-        )
+        json(&syscalls::ENTRY)
     } else {
-        writeln!(std::io::stdout(), "{:width$}  {}", syscalls::NAME, syscalls::ABOUT)
+        writeln!(std::io::stdout(), "{:width$}  {}", syscalls::NAME, syscalls::ENTRY.about)
     };
     if written.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -345,22 +345,6 @@ impl<'a> Builder<'a> {
         }))
     }
 
-    /// Names of the ports that a pipeline's stages drive, each once.
-    fn ports_of(&self, pipeline: &PipelinePlan) -> Vec<String> {
-        let mut ports: Vec<String> = Vec::new();
-        for stage in &pipeline.stages {
-            if let StagePlan::Rx { port, .. } | StagePlan::Tx { port, .. } | StagePlan::Tee { port, .. } =
-                stage
-            {
-                let name = &self.plan.ports[*port].name;
-                if !ports.contains(name) {
-                    ports.push(name.clone());
-                }
-            }
-        }
-        ports
-    }
-
     fn tx(&mut self, port: usize, queue: u16) -> Result<Box<dyn warpdrive_pmd::port::TxQueue>, LaunchError> {
         let port = &mut self.ports[port];
         let tx = port.port.tx_queue(queue)?;
@@ -439,7 +423,7 @@ impl<'a> Builder<'a> {
             observed.push(Some(ObservedPipeline {
                 name: plan.name.clone(),
                 lcore: plan.lcore,
-                ports: self.ports_of(plan),
+                ports: plan.ports().into_iter().map(|port| self.plan.ports[port].name.clone()).collect(),
                 stages: stages.collect(),
                 worker: 0,
                 place: 0,

@@ -108,6 +108,39 @@ fn input_that_ends_is_no_breach() {
         let statistics = ran.well().statistics();
         assert!(statistics.port("source", "rx", "packets") >= 20_000);
     }
+    let linked = r#"
+        version = 1
+        [eal]
+        strict = "kill"
+        [port.in]
+        driver = "pcap"
+        file = "builtin:demo"
+        [port.kept]
+        driver = "pcap"
+        out = "kept.pcap"
+        memory = true
+        [port.left]
+        driver = "ring"
+        peer = "right"
+        [port.right]
+        driver = "ring"
+        peer = "left"
+        [port.sink]
+        driver = "null"
+        [[pipeline]]
+        name = "front"
+        stages = [ { rx = "in" }, { tee = "kept" }, { handoff = "middle" } ]
+        [[pipeline]]
+        name = "middle"
+        stages = [ { merge = true }, { count = "c" }, { tx = "left" } ]
+        [[pipeline]]
+        name = "back"
+        stages = [ { rx = "right" }, { tx = "sink" } ]
+        "#;
+    for _ in 0..10 {
+        let statistics = watched(folder.path(), linked, &[]).expect("as above").well().statistics();
+        assert_eq!(statistics.port("sink", "tx", "packets"), 64);
+    }
 }
 
 #[test]

@@ -128,6 +128,20 @@ pub struct PipelinePlan {
     pub sinks: Vec<usize>,
 }
 
+impl PipelinePlan {
+    /// Indices of the ports that its stages drive, each once.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<usize> {
+        let driven = self.stages.iter().filter_map(|stage| match stage {
+            StagePlan::Rx { port, .. } | StagePlan::Tx { port, .. } | StagePlan::Tee { port, .. } => {
+                Some(*port)
+            }
+            _ => None,
+        });
+        driven.collect()
+    }
+}
+
 /// What is looked at only at start, with its place in the configuration.
 #[derive(Debug, Clone)]
 pub struct Placed {

@@ -13,6 +13,8 @@ pub mod names;
 mod supervisor;
 mod sys;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::io;

@@ -19,12 +19,12 @@ const MAX_THREADS: usize = 1024;
 /// The supervisor of watched threads. It goes on as long as one of them lives, even when this is dropped: a thread whose
 /// calls nobody answers would wait for ever.
 pub struct Supervisor {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     filter: Vec<libc::sock_filter>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     mode: Strict,
     /// Watched threads, in the order in which they came.
     threads: [OnceLock<Arc<Tally>>; MAX_THREADS],
@@ -295,110 +295,6 @@ fn tell(shared: &Shared) {
         }
         if last {
             return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-    use std::time::{Duration, Instant};
-
-    /// A supervisor that logs, unless it is not permitted here.
-    fn supervisor(allow: &[&str]) -> Option<Supervisor> {
-        let allow = allow.iter().map(|name| crate::strict::names::number_of(name).unwrap()).collect();
-        let supervisor = Supervisor::start(&StrictPlan { mode: Strict::Log, allow });
-        let works = std::thread::scope(|scope| {
-            let probe = || supervisor.as_ref().map(|s| s.watch_current("probe").is_ok()).unwrap_or(false);
-            scope.spawn(probe).join().unwrap()
-        });
-        if !works {
-            eprintln!("skipped: filters of system calls are not permitted here");
-            return None;
-        }
-        supervisor.ok()
-    }
-
-    /// What a thread that does this is found to have called.
-    fn found(supervisor: &Supervisor, work: impl FnOnce(&Watched) + Send) -> Vec<(String, u64)> {
-        std::thread::scope(|scope| {
-            let watched = || work(&supervisor.watch_current("t").unwrap());
-            let _ = scope.spawn(watched).join();
-        });
-        supervisor.end();
-        let calls = supervisor.calls();
-        calls.into_iter().find(|c| c.thread == "t").unwrap().calls.into_iter().collect()
-    }
-
-    fn getppid() {
-        std::hint::black_box(std::os::unix::process::parent_id());
-    }
-
-    #[test]
-    fn calls_are_counted_in_the_steady_state_only() {
-        let Some(supervisor) = supervisor(&[]) else { return };
-        let calls = found(&supervisor, |watched| {
-            getppid();
-            watched.steady(true);
-            for _ in 0..3 {
-                getppid();
-            }
-            watched.steady(false);
-            getppid();
-        });
-        assert_eq!(calls, [("getppid".to_owned(), 3)]);
-    }
-
-    #[test]
-    fn what_is_allowed_is_not_even_seen() {
-        let Some(supervisor) = supervisor(&["getppid"]) else { return };
-        let calls = found(&supervisor, |watched| {
-            watched.steady(true);
-            getppid();
-        });
-        assert!(calls.is_empty(), "{calls:?}");
-    }
-
-    #[test]
-    fn what_a_panic_tells_is_not_counted() {
-        let Some(supervisor) = supervisor(&[]) else { return };
-        // The test harness keeps messages to itself: this stands for writing them.
-        let ours = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            ours(info);
-            getppid();
-        }));
-        let calls = found(&supervisor, |watched| {
-            watched.steady(true);
-            panic!("on purpose");
-        });
-        assert!(calls.is_empty(), "{calls:?}");
-    }
-
-    #[test]
-    fn a_thread_that_outlives_the_handle_is_answered_all_the_same() {
-        let Some(supervisor) = supervisor(&[]).map(Arc::new) else { return };
-        let shared = Arc::downgrade(&supervisor.shared);
-        let (go, may_go) = mpsc::channel::<()>();
-        let (ready, is_ready) = mpsc::channel();
-        let own = Arc::clone(&supervisor);
-        let thread = std::thread::spawn(move || {
-            let watched = own.watch_current("t").unwrap();
-            drop(own);
-            ready.send(()).unwrap();
-            let _ = may_go.recv();
-            watched.steady(true);
-            getppid();
-        });
-        is_ready.recv().unwrap();
-        drop(supervisor);
-        go.send(()).unwrap();
-        thread.join().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while shared.strong_count() > 0 {
-            assert!(Instant::now() < deadline, "the supervisor ends with the last thread");
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
