@@ -257,8 +257,8 @@ fn lost(cause: &io::Error) -> ! {
 fn say_and_end(words: std::fmt::Arguments<'_>) -> ! {
     let mut buffer = [0; 1024];
     let mut rest = &mut buffer[..];
-    // What does not fit is left out.
-    let _ = rest.write_fmt(words);
+    // Another thread may be in the middle of a line. What does not fit is left out.
+    let _ = rest.write_all(b"\n").and_then(|()| rest.write_fmt(words));
     let left = rest.len();
     sys::end_process(&buffer[..buffer.len() - left])
 }
