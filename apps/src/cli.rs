@@ -128,7 +128,7 @@ pub struct RunArgs {
     /// Stop after this many received packets.
     #[arg(long, value_name = "N")]
     pub packets: Option<u64>,
-    /// Print rates and latency every second; with --json also all numbers, one object a line on standard output.
+    /// Print rates and latency every second; with --json all numbers instead, one object a line.
     #[arg(long)]
     pub stats: bool,
 }

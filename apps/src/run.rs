@@ -237,13 +237,12 @@ fn observe(running: &mut Running, args: &RunArgs, stop: &AtomicBool) -> Option<&
                     Link::Down(why) => eprintln!("port {:?}: link down: {why}", new.name),
                 }
             }
-            if args.stats {
-                show::second(&before, &now);
-            }
-            // One line a second; the numbers at the end are the last. Who does not read on is told by the last.
             if args.stats && args.check.json {
+                // The numbers at the end are the last line. Who reads no further needs no more of them.
                 let mut out = std::io::stdout().lock();
                 let _ = writeln!(out, "{}", show::second_json(&now)).and_then(|()| out.flush());
+            } else if args.stats {
+                show::second(&before, &now);
             }
             before = now;
         }
