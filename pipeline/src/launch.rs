@@ -37,7 +37,7 @@ use crate::stage::tee::TeeStage;
 use crate::stage::zip::Zip;
 use crate::stage::zip_flows::ZipFlows;
 use crate::stats::PipelineLatency;
-use crate::strict::{EngineWatch, StrictError, Supervisor, Watched};
+use crate::strict::{self, EngineWatch, StrictError, Supervisor, Watched};
 use crate::worker::{Mailbox, Pipeline, Worker, WorkerReport};
 
 /// Why the program cannot start, or did not end cleanly.
@@ -480,6 +480,9 @@ impl<'a> Builder<'a> {
             running.workers.push(WorkerHandle { thread: Some(thread), empty, full, spare: Some(fresh) });
         }
         running.pipelines = observed.into_iter().flatten().collect();
+        if let Some(supervisor) = &running.strict {
+            supervisor.all_is_open();
+        }
         Ok(running)
     }
 }
@@ -491,7 +494,7 @@ fn spawn(
     mut worker: Worker,
     lcore: usize,
     cpus: cores::CpuSet,
-    strict: Option<Arc<Supervisor>>,
+    supervisor: Option<Arc<Supervisor>>,
 ) -> Result<JoinHandle<WorkerReport>, LaunchError> {
     let (ready, started) = std::sync::mpsc::sync_channel::<Result<(), LaunchError>>(1);
     let name = format!("worker-{lcore}");
@@ -502,8 +505,8 @@ fn spawn(
                 .map_err(LaunchError::from)
                 .and_then(|()| WorkerSlot::claim().map_err(LaunchError::from))
                 .and_then(|slot| {
-                    if let Some(supervisor) = strict {
-                        worker.watched = supervisor.watch_current(&name)?;
+                    if let Some(supervisor) = supervisor {
+                        worker.watched = supervisor.watch_current(&name, strict::From::Now)?;
                     }
                     Ok(slot)
                 });

@@ -25,7 +25,7 @@ use warpdrive_pmd::engine::ThreadWatch;
 use crate::config::Strict;
 pub use supervisor::Supervisor;
 use tally::Tally;
-pub use tally::ThreadCalls;
+pub use tally::{From, ThreadCalls};
 
 /// What is wanted of workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,7 +132,8 @@ impl EngineWatch {
 
 impl ThreadWatch for EngineWatch {
     fn started(&mut self) -> Result<(), String> {
-        self.watched = self.supervisor.watch_current(&self.thread).map_err(|e| e.to_string())?;
+        self.watched =
+            self.supervisor.watch_current(&self.thread, From::AllOpen).map_err(|e| e.to_string())?;
         Ok(())
     }
 

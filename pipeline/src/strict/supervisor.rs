@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::tally::{Tally, ThreadCalls, known_name, name_of_slot};
+use super::tally::{From, Tally, ThreadCalls, known_name, name_of_slot};
 use super::{OWN, StrictError, StrictPlan, Watched, filter, let_panics_be_told, sys};
 use crate::config::Strict;
 
@@ -34,6 +34,7 @@ pub(super) struct Shared {
     /// Wakes who writes the log.
     news: OwnedFd,
     end: AtomicU8,
+    all_open: AtomicBool,
     /// The supervisor has ended, and so there will be no more news.
     last_news: AtomicBool,
 }
@@ -64,6 +65,7 @@ impl Supervisor {
             wake: event().map_err(failed("eventfd"))?,
             news: event().map_err(failed("eventfd"))?,
             end: AtomicU8::new(RUNNING),
+            all_open: AtomicBool::new(false),
             last_news: AtomicBool::new(false),
         });
         let_panics_be_told();
@@ -88,12 +90,12 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`StrictError`] when the kernel or a container refuses.
-    pub fn watch_current(&self, name: &str) -> Result<Watched, StrictError> {
+    pub fn watch_current(&self, name: &str, from: From) -> Result<Watched, StrictError> {
         let failed = |what| move |cause| StrictError::new(name, what, cause);
         sys::leave_signals_to_others().map_err(failed("pthread_sigmask"))?;
         rustix::thread::set_no_new_privs(true)
             .map_err(|e| failed("prctl(PR_SET_NO_NEW_PRIVS)")(io::Error::from(e)))?;
-        let tally = Arc::new(Tally::new(name));
+        let tally = Arc::new(Tally::new(name, from));
         let place = self.shared.taken.fetch_add(1, Ordering::AcqRel);
         let Some(place) = self.shared.threads.get(place) else {
             return Err(failed("too many threads")(io::Error::from_raw_os_error(libc::ENOSPC)));
@@ -114,6 +116,11 @@ impl Supervisor {
                 Err(failed("cannot install a filter of system calls")(cause))
             }
         }
+    }
+
+    /// Says that nothing is prepared any more, by whatever thread.
+    pub fn all_is_open(&self) {
+        self.shared.all_open.store(true, Ordering::Release);
     }
 
     /// What the watched threads have called in their steady state.
@@ -210,7 +217,7 @@ fn answer(shared: &Shared, tally: &Tally) {
         Err(e) if passing(&e) => return,
         Err(e) => lost(&e),
     };
-    let steady = tally.is_steady();
+    let steady = tally.is_steady(shared.all_open.load(Ordering::Acquire));
     if steady && shared.mode == Strict::Kill {
         kill(tally, &call.data);
     }

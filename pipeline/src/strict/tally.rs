@@ -13,9 +13,20 @@ use super::names;
 /// Numbers of calls that are counted apart: x86-64 has fewer than 500.
 const NUMBERS: usize = 1024;
 
+/// From when on a thread can be in its steady state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// From when it says so.
+    Now,
+    /// From then, but not before [`Supervisor::all_is_open`](super::Supervisor::all_is_open): it runs while others prepare.
+    AllOpen,
+}
+
 /// What is known of one watched thread. Nothing in here locks or allocates: the thread may wait in the middle of either.
 pub(super) struct Tally {
     name: String,
+    /// From when on it can be steady.
+    from: From,
     steady: AtomicBool,
     /// How to answer it, from when its filter is there. It is open as long as the thread is.
     pub(super) listener: OnceLock<OwnedFd>,
@@ -26,9 +37,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str, from: From) -> Self {
         Self {
             name: name.to_owned(),
+            from,
             steady: AtomicBool::new(false),
             listener: OnceLock::new(),
             gone: AtomicBool::new(false),
@@ -45,8 +57,8 @@ impl Tally {
         self.steady.store(steady, Ordering::Release);
     }
 
-    pub(super) fn is_steady(&self) -> bool {
-        self.steady.load(Ordering::Acquire)
+    pub(super) fn is_steady(&self, all_open: bool) -> bool {
+        self.steady.load(Ordering::Acquire) && (all_open || self.from == From::Now)
     }
 
     /// Counts a call; true when it was the first of its kind.
@@ -101,7 +113,7 @@ mod tests {
 
     #[test]
     fn calls_are_counted_by_name() {
-        let tally = Tally::new("worker-0");
+        let tally = Tally::new("worker-0", From::Now);
         assert!(tally.count(&call(libc::SYS_sendto, ARCH)));
         assert!(!tally.count(&call(libc::SYS_sendto, ARCH)));
         assert!(tally.count(&call(libc::SYS_sendto, 0x4000_0003)), "another architecture is another call");
@@ -110,6 +122,16 @@ mod tests {
         assert_eq!(counted.thread, "worker-0");
         let expected = [("a call of another architecture".to_owned(), 2), ("sendto".to_owned(), 2)];
         assert_eq!(counted.calls, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn who_runs_while_others_prepare_is_steady_only_when_all_is_open() {
+        for (from, before) in [(From::Now, true), (From::AllOpen, false)] {
+            let tally = Tally::new("t", from);
+            assert!(!tally.is_steady(true));
+            tally.set_steady(true);
+            assert_eq!((tally.is_steady(false), tally.is_steady(true)), (before, true));
+        }
     }
 
     #[test]

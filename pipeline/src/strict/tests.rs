@@ -9,7 +9,8 @@ fn supervisor(allow: &[&str]) -> Option<Supervisor> {
     let allow = allow.iter().map(|name| crate::strict::names::number_of(name).unwrap()).collect();
     let supervisor = Supervisor::start(&StrictPlan { mode: Strict::Log, allow });
     let works = std::thread::scope(|scope| {
-        let probe = || supervisor.as_ref().map(|s| s.watch_current("probe").is_ok()).unwrap_or(false);
+        let probe =
+            || supervisor.as_ref().map(|s| s.watch_current("probe", From::Now).is_ok()).unwrap_or(false);
         scope.spawn(probe).join().unwrap()
     });
     if !works {
@@ -22,7 +23,7 @@ fn supervisor(allow: &[&str]) -> Option<Supervisor> {
 /// What a thread that does this is found to have called.
 fn found(supervisor: &Supervisor, work: impl FnOnce(&Watched) + Send) -> Vec<(String, u64)> {
     std::thread::scope(|scope| {
-        let watched = || work(&supervisor.watch_current("t").unwrap());
+        let watched = || work(&supervisor.watch_current("t", From::Now).unwrap());
         let _ = scope.spawn(watched).join();
     });
     supervisor.end();
@@ -83,7 +84,7 @@ fn a_thread_that_outlives_the_handle_is_answered_all_the_same() {
     let (ready, is_ready) = mpsc::channel();
     let own = Arc::clone(&supervisor);
     let thread = std::thread::spawn(move || {
-        let watched = own.watch_current("t").unwrap();
+        let watched = own.watch_current("t", From::Now).unwrap();
         drop(own);
         ready.send(()).unwrap();
         let _ = may_go.recv();
