@@ -57,7 +57,6 @@ struct Slot {
 pub struct Generator {
     tx: Box<dyn TxQueue>,
     rx: Box<dyn RxQueue>,
-    pool: Mempool,
     template: Box<[u8]>,
     depth: usize,
     /// Buffers to be filled.
@@ -74,6 +73,8 @@ pub struct Generator {
     in_flight: usize,
     strays: Arc<Strays>,
     engine: Option<u32>,
+    /// Dropped last: when the packets are back.
+    pool: Mempool,
 }
 
 impl Generator {
