@@ -112,7 +112,8 @@ fn against_dpdk_test(
             .note(how)
             .note("ours: an rtrb ring of u64 in chunks. Peer: rte_ring of pointers, which are neither made nor looked at")
             .note(format!("bulk {BULK}, {TEST_SLOTS} slots, cpus {} and {}", cpus.0, cpus.1))
-            .note("a round of the peer's is a run of the test: its figures of two cores are of a million objects");
+            .note("cycles of the time-stamp counter, wall time. A round of the peer's is a run of the test: its figure of two cores \
+                 is of a million objects, 10 ms on a machine that has nothing else to do");
         if peer.is_ok() {
             line = line.note(format!("peer command: {command}; then ring_perf_autotest"));
         }

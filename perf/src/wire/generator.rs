@@ -57,7 +57,6 @@ struct Slot {
 pub struct Generator {
     tx: Box<dyn TxQueue>,
     rx: Box<dyn RxQueue>,
-    pool: Mempool,
     /// What is sent, in turn.
     templates: Vec<Box<[u8]>>,
     turn: usize,
@@ -76,6 +75,8 @@ pub struct Generator {
     in_flight: usize,
     strays: Arc<Strays>,
     engine: Option<u32>,
+    /// Dropped last: when the packets are back.
+    pool: Mempool,
 }
 
 impl Generator {

@@ -22,6 +22,8 @@ const SIZE: usize = 64;
 const UNIT: &str = "packets/s";
 /// Rounds of a load on a port: each has its own spread, and there are many loads.
 const ROUNDS: usize = 5;
+/// Of a first look.
+const QUICK: Option<(f64, usize)> = Some((0.05, 3));
 /// Buffers of the generator.
 const BUFFERS: usize = 16384;
 
@@ -46,7 +48,7 @@ pub const RING: Bench = Bench {
     unit: UNIT,
     seconds: crate::SLICE_S,
     rounds: ROUNDS,
-    quick: Some((0.05, 3)),
+    quick: QUICK,
     run: Kind::Load(ring::run),
 };
 /// The bench of AF_XDP ports.
@@ -93,9 +95,10 @@ fn drive(
     modes::drive(options, about, generator, &mut |mut record| {
         let now = counted();
         for ((what, n), (_, earlier)) in now.iter().zip(before) {
-            if *n > earlier {
-                let note = format!("the generator: {} {what}", n - earlier);
-                record.notes_mut().into_iter().for_each(|notes| notes.push(note.clone()));
+            if *n > earlier
+                && let Some(notes) = record.notes_mut()
+            {
+                notes.push(format!("the generator: {} {what}", n - earlier));
             }
         }
         before = now;
@@ -107,7 +110,7 @@ fn drive(
 fn facts(options: &Options, pages: PageSize, generator: usize, forwarder: usize) -> BTreeMap<String, String> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     [
-        ("pages", pages.note().to_owned()),
+        ("pages", pages.name().to_owned()),
         ("frame", format!("{SIZE} bytes without the frame check sequence: UDP, IPv4")),
         ("cpus", format!("forwarder {forwarder}, generator {generator}")),
         ("kernel", kernel.trim().to_owned()),
