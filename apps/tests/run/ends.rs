@@ -191,11 +191,11 @@ fn the_json_of_a_run_has_the_keys_that_programs_rely_on() {
     assert_eq!(keys(&all), ["abandoned_packets", "failures", "leaked_buffers", "schema", "statistics"]);
     let s = &all["statistics"];
     assert_eq!(keys(s), ["counts", "devices", "pipelines", "pools", "ports", "rounds", "uptime_seconds"]);
-    assert_eq!(keys(&s["ports"][0]), ["driver", "link", "name", "rx", "tx"]);
+    assert_eq!(keys(&s["ports"][0]), ["driver", "link", "name", "needs_syscalls", "rx", "tx"]);
     for key in ["queue", "packets", "bytes", "no_buffer", "missed", "errors", "syscalls"] {
         assert!(s["ports"][0]["rx"][0][key].is_u64(), "{key}");
     }
-    assert_eq!(keys(&s["pipelines"][0]), ["core", "latency", "name", "stages"]);
+    assert_eq!(keys(&s["pipelines"][0]), ["core", "latency", "name", "ports", "stages"]);
     assert_eq!(
         keys(&s["pipelines"][0]["stages"][0]),
         [
@@ -216,7 +216,7 @@ fn the_json_of_a_run_has_the_keys_that_programs_rely_on() {
     assert_eq!(keys(&s["pools"][0]), ["capacity", "failures", "in_use", "name", "peak"]);
     let check = run(folder.path(), ["check", "test.toml", "--json"]).well();
     let check: serde_json::Value = serde_json::from_str(&check.stdout).expect("JSON");
-    assert_eq!(keys(&check), ["config", "lcores", "mempools", "notes", "pipelines", "schema"]);
+    assert_eq!(keys(&check), ["config", "lcores", "mempools", "notes", "pipelines", "schema", "strict"]);
 }
 
 #[test]

@@ -174,11 +174,16 @@ impl<E: Engine> Core<E> {
             let stop = shared.stop.load(Ordering::Acquire);
             self.take_over(shared);
             let busy = self.look();
-            // Loaded after looking: a session that was made before a request was sent is in the table, and one that was
+            // Renewed after looking: a session that was made before a request was sent is in the table, and one that was
             // removed before is not.
-            let sessions = sessions.load();
+            if sessions.is_old() {
+                // Old sessions and their table are freed here.
+                self.steady(false);
+                sessions.renew();
+                self.steady(true);
+            }
             self.fill(busy);
-            let worked = self.executor.turn(&mut self.queues, sessions, stop);
+            let worked = self.executor.turn(&mut self.queues, sessions.table(), stop);
             if worked {
                 idle.busy();
             } else if self.executor.held() > 0 {

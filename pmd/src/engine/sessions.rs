@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::{ArcSwap, Cache, Guard};
+use arc_swap::{ArcSwap, Guard};
 
 use super::MAX_SESSIONS;
 use crate::device::SessionId;
@@ -52,11 +52,44 @@ impl<S> Table<S> {
     }
 }
 
-/// The engine core's way to the table: a comparison when it has not changed. Keeps an old one until it looks again.
-pub(super) type Reader<S> = Cache<Arc<ArcSwap<Table<S>>>, Arc<Table<S>>>;
+/// The engine core's way to the table: a comparison when it has not changed. Keeps an old one until it is renewed, which
+/// frees that one.
+pub(super) struct Reader<S> {
+    all: Arc<Shared<S>>,
+    seen: u64,
+    table: Arc<Table<S>>,
+}
+
+impl<S> Reader<S> {
+    /// Whether the table has changed.
+    #[inline]
+    pub(super) fn is_old(&self) -> bool {
+        self.all.changes.load(Ordering::Acquire) != self.seen
+    }
+
+    /// Takes the table as it is now.
+    #[cold]
+    pub(super) fn renew(&mut self) {
+        // In this order: a change that comes in between is seen again.
+        self.seen = self.all.changes.load(Ordering::Acquire);
+        self.table = self.all.table.load_full();
+    }
+
+    /// The table as it was last taken.
+    #[inline]
+    pub(super) fn table(&self) -> &Table<S> {
+        &self.table
+    }
+}
+
+struct Shared<S> {
+    table: ArcSwap<Table<S>>,
+    /// Grows after every change.
+    changes: AtomicU64,
+}
 
 pub(super) struct Sessions<S> {
-    table: Arc<ArcSwap<Table<S>>>,
+    all: Arc<Shared<S>>,
     /// The ids to be given next, the longest unused slot first. Held while the table is replaced.
     free: Mutex<VecDeque<u32>>,
 }
@@ -67,7 +100,10 @@ impl<S> Sessions<S> {
         let device = DEVICES.fetch_add(1, Ordering::Relaxed);
         let slots = (0..STEP).map(|id| Slot { id, session: None }).collect();
         Self {
-            table: Arc::new(ArcSwap::from_pointee(Table { device, version: 0, slots })),
+            all: Arc::new(Shared {
+                table: ArcSwap::from_pointee(Table { device, version: 0, slots }),
+                changes: AtomicU64::new(0),
+            }),
             free: Mutex::new((0..STEP).collect()),
         }
     }
@@ -75,20 +111,20 @@ impl<S> Sessions<S> {
     pub(super) fn add(&self, session: S) -> Option<SessionId> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let id = free.pop_front()?;
-        self.table.store(Arc::new(self.table.load().with(id, Some(&Arc::new(session)))));
+        self.replace(self.now().with(id, Some(&Arc::new(session))));
         Some(SessionId(id))
     }
 
     /// Whether it was there. It is dropped with the last table that has it: those of batches under way.
     pub(super) fn remove(&self, id: SessionId) -> bool {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = self.table.load();
+        let table = self.now();
         if table.get(id).is_none() {
             return false;
         }
-        let without = Arc::new(table.with(id.0, None));
+        let without = table.with(id.0, None);
         drop(table);
-        self.table.store(without);
+        self.replace(without);
         if id.0 >> INDEX_BITS < LAST {
             free.push_back(id.0 + STEP);
         }
@@ -96,16 +132,23 @@ impl<S> Sessions<S> {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.table.load().slots.iter().filter(|s| s.session.is_some()).count()
+        self.now().slots.iter().filter(|s| s.session.is_some()).count()
     }
 
     /// The table as it is now, for a short time.
     pub(super) fn now(&self) -> Guard<Arc<Table<S>>> {
-        self.table.load()
+        self.all.table.load()
     }
 
     pub(super) fn reader(&self) -> Reader<S> {
-        Cache::new(Arc::clone(&self.table))
+        let mut reader = Reader { all: Arc::clone(&self.all), seen: 0, table: self.all.table.load_full() };
+        reader.renew();
+        reader
+    }
+
+    fn replace(&self, table: Table<S>) {
+        self.all.table.store(Arc::new(table));
+        self.all.changes.fetch_add(1, Ordering::Release);
     }
 }
 
