@@ -176,6 +176,7 @@ pub const BENCHES: &[Bench] = &[
     subjects::ring::BENCH,
     subjects::rsa::BENCH,
     subjects::zip::BENCH,
+    subjects::pipeline::BENCH,
 ];
 
 /// The seed of a user who gives none.
@@ -206,6 +207,12 @@ pub struct Options {
     pub quick: bool,
     /// What the load benches do.
     pub load: LoadOptions,
+    /// The configuration whose pipelines are measured, by benches that measure such.
+    pub config: Option<PathBuf>,
+    /// The port where packets come in, instead of the first.
+    pub input: Option<String>,
+    /// The port where they go out, instead of the first.
+    pub output: Option<String>,
     /// Set when the user wants an end.
     pub stop: Arc<AtomicBool>,
 }
@@ -234,7 +241,16 @@ impl Options {
     #[must_use]
     pub fn command(&self, bench: &str) -> String {
         let (seconds, rounds) = (self.slice.as_secs_f64(), self.rounds);
-        let mut command = format!("warpdrive bench {bench} --json --seconds {seconds} --rounds {rounds}");
+        let mut command = format!("warpdrive bench {bench}");
+        if let Some(config) = &self.config {
+            command += &format!(" {}", config.display());
+        }
+        for (option, port) in [("input", &self.input), ("output", &self.output)] {
+            if let Some(port) = port {
+                command += &format!(" --{option} {port}");
+            }
+        }
+        command += &format!(" --json --seconds {seconds} --rounds {rounds}");
         if let Some(library) = &self.crypto_mb {
             command += &format!(" --crypto-mb {}", library.display());
         }
@@ -267,6 +283,9 @@ impl Options {
             samples: SAMPLES,
             quick: false,
             load: LoadOptions::default(),
+            config: None,
+            input: None,
+            output: None,
             stop: Arc::new(AtomicBool::new(false)),
         }
     }

@@ -1,6 +1,7 @@
 //! What is put under loads, and the benches that do it.
 
 pub mod device;
+pub mod pipeline;
 pub mod ring;
 pub mod rsa;
 pub mod zip;

@@ -15,7 +15,7 @@ use crate::load::Subject;
 const SLOTS: usize = 1 << 20;
 /// Buffers taken from the pool at a time.
 const TAKE: usize = 32;
-/// How long a frame may be on its way: longer than any queue of a kernel holds it.
+/// How long nothing may come back before all that is under way is lost: longer than any queue of a kernel holds a frame.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a generator sends, and where.
@@ -57,8 +57,11 @@ struct Slot {
 pub struct Generator {
     tx: Box<dyn TxQueue>,
     rx: Box<dyn RxQueue>,
-    template: Box<[u8]>,
+    /// What is sent, in turn.
+    templates: Vec<Box<[u8]>>,
+    turn: usize,
     depth: usize,
+    patience: Duration,
     /// Buffers to be filled.
     fresh: Burst,
     /// Frames that the port has not taken yet.
@@ -92,8 +95,10 @@ impl Generator {
             tx,
             rx,
             pool,
-            template: template(kind, size),
+            templates: vec![template(kind, size)],
+            turn: 0,
             depth,
+            patience: PATIENCE,
             fresh: Burst::new(),
             out: Burst::new(),
             refused: false,
@@ -107,10 +112,32 @@ impl Generator {
         })
     }
 
+    /// With these frames, in turn, in the place of those that it makes.
+    ///
+    /// # Errors
+    /// [`BenchError::Frame`] when one has no place for a number, or does not fit a buffer.
+    pub fn with_frames(mut self, frames: Vec<Box<[u8]>>) -> Result<Self, BenchError> {
+        let most = self.pool.data_capacity();
+        if let Some(wrong) = frames.iter().find(|frame| !(SHORTEST..=most).contains(&frame.len())) {
+            return Err(BenchError::Frame { size: wrong.len(), least: SHORTEST, most });
+        }
+        if !frames.is_empty() {
+            self.templates = frames;
+        }
+        Ok(self)
+    }
+
     /// With the thread that forwards, if it is one of this process.
     #[must_use]
     pub fn with_engine(mut self, thread: Option<u32>) -> Self {
         self.engine = thread;
+        self
+    }
+
+    /// With another patience than 100 ms, where nothing gets lost but on a machine that is busy.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -162,9 +189,11 @@ impl Subject for Generator {
             return false;
         };
         // Cannot fail: the length was checked against the pool's buffers.
-        let _ = packet.set_len(self.template.len());
+        let template = &self.templates[self.turn];
+        self.turn = if self.turn + 1 < self.templates.len() { self.turn + 1 } else { 0 };
+        let _ = packet.set_len(template.len());
         let frame = packet.data_mut();
-        frame.copy_from_slice(&self.template);
+        frame.copy_from_slice(template);
         set_sequence(frame, self.next);
         self.slots[self.next as usize % SLOTS] = Slot { tag, sequence: self.next, waiting: true };
         self.next = self.next.wrapping_add(1);
@@ -216,7 +245,7 @@ impl Subject for Generator {
     }
 
     fn patience(&self) -> Duration {
-        PATIENCE
+        self.patience
     }
 
     fn give_up(&mut self) -> Result<u64, BenchError> {
