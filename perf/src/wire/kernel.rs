@@ -235,7 +235,7 @@ mod tests {
 
     fn curve(path: &Path, depth: usize) -> Option<Curve> {
         let mut options = Options::for_tests(1);
-        options.slice = Duration::from_millis(100);
+        options.slice = Duration::from_millis(500);
         (options.load.mode, options.load.depths) = (Some(Mode::Closed), vec![depth]);
         let can = options.cpus.len() > 1 && Lab::of(path.shape).is_ok();
         let Some(program) = program().filter(|_| can) else {

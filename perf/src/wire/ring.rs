@@ -148,7 +148,8 @@ mod tests {
         let pages = PageSize::Small;
         let far = Far::launch(far, pages, stages).unwrap();
         let pool = pool(pages).unwrap();
-        let mut generator = far.generator(&pool, kind).unwrap();
+        // Workers of other tests have the same name: which is ours cannot be told here.
+        let mut generator = far.generator(&pool, kind).unwrap().with_engine(None);
         let outcome = on_cpu(near, move || {
             let length = Duration::from_millis(30);
             let load = Load { shape, warm: Duration::ZERO, length, seed: 1, overhead_ns: 0 };
@@ -174,7 +175,8 @@ mod tests {
             (Kind::Ping, &["{ echo = \"192.0.2.2\", others = \"drop\" }", "TX"]),
         ] {
             let Some(closed) = outcome(stages, kind, CLOSED) else { return };
-            assert!(closed.lost == 0 && closed.done > 0, "{stages:?}: {closed:?}");
+            // Of what came back after the end only the latency counts.
+            assert!(closed.lost == 0 && !closed.latency.is_empty(), "{stages:?}: {closed:?}");
             let open = outcome(stages, kind, OPEN).unwrap();
             assert!(open.lost == 0 && open.done == open.sent && open.done > 0, "{stages:?}: {open:?}");
             assert_eq!(open.latency.len(), open.done);
