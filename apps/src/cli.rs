@@ -128,7 +128,7 @@ pub struct RunArgs {
     /// Stop after this many received packets.
     #[arg(long, value_name = "N")]
     pub packets: Option<u64>,
-    /// Print rates and latency every second.
+    /// Print rates and latency every second; with --json all numbers instead, one object a line.
     #[arg(long)]
     pub stats: bool,
 }
@@ -137,6 +137,8 @@ pub struct RunArgs {
 pub struct BenchArgs {
     /// Which; "list" lists them, "all" runs them all.
     pub name: String,
+    /// The configuration that "syscalls" runs and "load-pipeline" measures.
+    pub config: Option<PathBuf>,
     /// Fewer and shorter slices and loads, for a first look; with "all", without the benches that take long.
     #[arg(long)]
     pub quick: bool,
@@ -186,6 +188,12 @@ pub struct LoadArgs {
     /// What the 99th percentile must not exceed, in a search for that (--mode p99).
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = duration)]
     pub bound: Duration,
+    /// Of load-pipeline: the port where frames come in, instead of the first.
+    #[arg(long, value_name = "PORT")]
+    pub input: Option<String>,
+    /// Of load-pipeline: the port where they go out, instead of the first.
+    #[arg(long, value_name = "PORT")]
+    pub output: Option<String>,
     /// How long a soak lasts (--mode soak).
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub duration: Duration,

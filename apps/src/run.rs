@@ -1,5 +1,6 @@
 //! `warpdrive run` and `warpdrive check`.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -236,7 +237,11 @@ fn observe(running: &mut Running, args: &RunArgs, stop: &AtomicBool) -> Option<&
                     Link::Down(why) => eprintln!("port {:?}: link down: {why}", new.name),
                 }
             }
-            if args.stats {
+            if args.stats && args.check.json {
+                // The numbers at the end are the last line. Who reads no further needs no more of them.
+                let mut out = std::io::stdout().lock();
+                let _ = writeln!(out, "{}", show::second_json(&now)).and_then(|()| out.flush());
+            } else if args.stats {
                 show::second(&before, &now);
             }
             before = now;

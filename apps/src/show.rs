@@ -3,12 +3,14 @@
 use std::io::IsTerminal;
 
 use serde_json::{Value, json};
+use warpdrive_pipeline::config::Strict;
 use warpdrive_pipeline::cores::LcoreMap;
 use warpdrive_pipeline::plan::{EnginePlan, Plan, StagePlan, ZipPlan};
 use warpdrive_pipeline::running::{Ended, StartReport};
 use warpdrive_pipeline::snapshot::{
     DeviceSnapshot, LatencySnapshot, PipelineSnapshot, PortSnapshot, Snapshot,
 };
+use warpdrive_pipeline::strict::ThreadCalls;
 use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::engine::rsa::RsaOptions;
 use warpdrive_pmd::engine::zip::ZipOp;
@@ -118,9 +120,17 @@ pub fn plan(plan: &Plan, lcores: &LcoreMap, name: &str) {
             println!("  {n:>6} {who}");
         }
     }
+    if plan.strict.mode != Strict::Off {
+        let allowed: Vec<String> = plan.strict.allowed().collect();
+        println!("strict: {}, allowed: {}", plan.strict.mode.name(), none_or(&allowed));
+    }
     for note in &plan.notes {
         println!("note: {note}");
     }
+}
+
+fn none_or(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// A plan as JSON.
@@ -140,6 +150,7 @@ pub fn plan_json(plan: &Plan, lcores: &LcoreMap, name: &str) -> Value {
             "size": p.config.size,
             "needs": p.needs.iter().map(|(who, n)| json!({ "holder": who, "buffers": n })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
+        "strict": { "mode": plan.strict.mode.name(), "allowed": plan.strict.allowed().collect::<Vec<_>>() },
         "notes": plan.notes,
     })
 }
@@ -259,6 +270,16 @@ pub fn ended(ended: &Ended, asked: Option<&str>) {
             );
         }
     }
+    for thread in s.strict.iter().flatten() {
+        println!("strict: {}", thread_calls(thread));
+    }
+}
+
+fn thread_calls(thread: &ThreadCalls) -> String {
+    let sum: u64 = thread.calls.values().sum();
+    let each: Vec<String> = thread.calls.iter().map(|(name, n)| format!("{name} {n}")).collect();
+    let each = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
+    format!("{}: {sum} system calls{each}", thread.thread)
 }
 
 fn ports(ports: &[PortSnapshot]) {
@@ -323,6 +344,11 @@ fn percentiles(l: Option<LatencySnapshot>) -> String {
     }
 }
 
+/// The numbers of this second, as JSON.
+pub fn second_json(now: &Snapshot) -> Value {
+    json!({ "schema": "warpdrive.stats.v1", "statistics": now })
+}
+
 /// The numbers at the end, as JSON.
 pub fn ended_json(ended: &Ended) -> Value {
     json!({
@@ -338,6 +364,17 @@ pub fn ended_json(ended: &Ended) -> Value {
 mod tests {
     use super::*;
     use warpdrive_pmd::stats::{DeviceStats, WaitStats};
+
+    #[test]
+    fn the_calls_of_a_strict_thread_are_one_line_also_when_there_are_none() {
+        let calls = |calls: &[(&str, u64)]| ThreadCalls {
+            thread: "worker-0".to_owned(),
+            calls: calls.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
+        };
+        assert_eq!(thread_calls(&calls(&[])), "worker-0: 0 system calls");
+        let some = calls(&[("sendto", 3), ("getsockopt", 1)]);
+        assert_eq!(thread_calls(&some), "worker-0: 4 system calls: getsockopt 1, sendto 3");
+    }
 
     #[test]
     fn what_should_not_be_overlooked_of_a_device_is_marked() {

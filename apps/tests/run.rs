@@ -1,5 +1,7 @@
 //! The program as people run it: what comes out, how it ends, and what it leaves behind.
 
+#[path = "run/audit.rs"]
+mod audit;
 mod common;
 #[path = "run/damage.rs"]
 mod damage;
@@ -19,5 +21,7 @@ mod links;
 mod resources;
 #[path = "run/rsa_engine.rs"]
 mod rsa_engine;
+#[path = "run/strict.rs"]
+mod strict;
 #[path = "run/syscalls.rs"]
 mod syscalls;

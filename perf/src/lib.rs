@@ -38,6 +38,7 @@ mod ring;
 mod rsa;
 pub mod statistics;
 pub mod subjects;
+pub mod syscalls;
 pub mod testpmd;
 pub mod wire;
 mod zip;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -191,6 +191,21 @@ impl Process {
                     std::thread::sleep(LAST_WORDS);
                     return Err(self.broken(format!("ended before it gave {what}")));
                 }
+            }
+        }
+    }
+
+    /// The next line, if there is one by now.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when it has ended and all its lines were read.
+    pub fn try_line(&mut self) -> Result<Option<String>, BenchError> {
+        match self.lines.try_recv() {
+            Ok(line) => Ok(Some(line)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => {
+                std::thread::sleep(LAST_WORDS);
+                Err(self.broken("ended early".to_owned()))
             }
         }
     }

@@ -12,12 +12,12 @@ use warpdrive_mempool::{Domain, MemError, Mempool, PageSize, WorkerSlot};
 use warpdrive_pmd::device::{Device, DeviceError, SessionSpec};
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaSession};
 use warpdrive_pmd::engine::zip::ZipEngine;
-use warpdrive_pmd::engine::{Placement, SoftDevice};
+use warpdrive_pmd::engine::{Placement, SoftDevice, ThreadWatch};
 use warpdrive_pmd::idle::Idle;
 use warpdrive_pmd::port::ring::{self, RingRx, RingTx};
 use warpdrive_pmd::port::{MacAddr, PortError};
 
-use crate::config::Require;
+use crate::config::{Require, Strict};
 use crate::cores::{self, CoreError};
 use crate::diag::ConfigError;
 use crate::dictionary;
@@ -38,6 +38,7 @@ use crate::stage::tee::TeeStage;
 use crate::stage::zip::Zip;
 use crate::stage::zip_flows::ZipFlows;
 use crate::stats::PipelineLatency;
+use crate::strict::{self, EngineWatch, StrictError, Supervisor, Watched};
 use crate::worker::{Mailbox, Pipeline, Worker, WorkerReport};
 
 /// Why the program cannot start, or did not end cleanly.
@@ -67,6 +68,9 @@ pub enum LaunchError {
         /// The cause.
         cause: std::io::Error,
     },
+    /// Threads that cannot be watched for system calls.
+    #[error(transparent)]
+    Strict(#[from] StrictError),
     /// What `require` names was not got.
     #[error("required but not got: {}. Remedy: what \"warpdrive doctor\" says, or leave it out of eal.require", .missing.join("; "))]
     Require {
@@ -107,6 +111,8 @@ struct Builder<'a> {
     /// Rings between pipelines: receiving ends by target.
     merges: BTreeMap<usize, Vec<RingRx>>,
     budget: Option<Arc<Budget>>,
+    /// Who answers strict threads.
+    strict: Option<Arc<Supervisor>>,
 }
 
 impl<'a> Builder<'a> {
@@ -123,7 +129,9 @@ impl<'a> Builder<'a> {
             missing: Vec::new(),
             merges: BTreeMap::new(),
             budget: options.packets.map(|n| Arc::new(Budget::new(n))),
+            strict: None,
         };
+        builder.open_strict()?;
         builder.note_idle_policy();
         builder.open_pools(&domain)?;
         builder.open_devices(&domain)?;
@@ -131,6 +139,20 @@ impl<'a> Builder<'a> {
         builder.check_requirements()?;
         builder.open_ports()?;
         Ok(builder)
+    }
+
+    /// Starts the supervisor of strict threads, before any of them.
+    fn open_strict(&mut self) -> Result<(), LaunchError> {
+        let plan = &self.plan.strict;
+        if plan.mode == Strict::Off {
+            return Ok(());
+        }
+        self.strict = Some(Arc::new(Supervisor::start(plan)?));
+        let allowed: Vec<String> = plan.allowed().collect();
+        let but = if allowed.is_empty() { String::new() } else { format!(" but {}", allowed.join(", ")) };
+        let then = if plan.mode == Strict::Kill { "end the program" } else { "are counted and logged" };
+        self.report.got.push(format!("strict workers: system calls{but} {then}"));
+        Ok(())
     }
 
     /// Says when a core cannot wait as it was told to.
@@ -212,12 +234,17 @@ impl<'a> Builder<'a> {
     fn open_devices(&mut self, domain: &Domain) -> Result<(), LaunchError> {
         for plan in &self.plan.devices {
             let (name, placement) = (&plan.name, plan.placement);
+            let watch = self.strict.as_ref().map(|supervisor| {
+                Box::new(EngineWatch::new(Arc::clone(supervisor), name)) as Box<dyn ThreadWatch>
+            });
             let device: Arc<dyn Device> = match &plan.engine {
                 EnginePlan::Rsa(options) => {
                     let options = options.clone();
-                    Arc::new(SoftDevice::<RsaEngine>::open_with(name, placement, domain, options)?)
+                    Arc::new(SoftDevice::<RsaEngine>::open_watched(name, placement, domain, options, watch)?)
                 }
-                EnginePlan::Zip => Arc::new(SoftDevice::<ZipEngine>::open(name, placement, domain)?),
+                EnginePlan::Zip => {
+                    Arc::new(SoftDevice::<ZipEngine>::open_watched(name, placement, domain, (), watch)?)
+                }
             };
             let info = device.info();
             let kind = if info.hardware { "hardware" } else { "software" };
@@ -398,6 +425,7 @@ impl<'a> Builder<'a> {
             observed.push(Some(ObservedPipeline {
                 name: plan.name.clone(),
                 lcore: plan.lcore,
+                ports: plan.ports().into_iter().map(|port| self.plan.ports[port].name.clone()).collect(),
                 stages: stages.collect(),
                 worker: 0,
                 place: 0,
@@ -418,6 +446,7 @@ impl<'a> Builder<'a> {
             panicked: false,
             abandoned: 0,
             rounds: (0, 0),
+            strict: self.strict.clone(),
         };
         for (w, worker_plan) in plan.workers.iter().enumerate() {
             for (place, index) in worker_plan.pipelines.iter().enumerate() {
@@ -446,12 +475,16 @@ impl<'a> Builder<'a> {
                 pools: running.pools.clone(),
                 failures: 0,
                 mailbox: Mailbox { empty: for_worker, full: from_worker },
+                watched: Watched::default(),
             };
-            let thread = spawn(worker, worker_plan.lcore, worker_plan.cpus)?;
+            let thread = spawn(worker, worker_plan.lcore, worker_plan.cpus, self.strict.clone())?;
             running.latency.push(fresh.clone());
             running.workers.push(WorkerHandle { thread: Some(thread), empty, full, spare: Some(fresh) });
         }
         running.pipelines = observed.into_iter().flatten().collect();
+        if let Some(supervisor) = &running.strict {
+            supervisor.all_is_open();
+        }
         Ok(running)
     }
 }
@@ -459,14 +492,26 @@ impl<'a> Builder<'a> {
 /// An address for ports that have none: locally administered (IEEE 802, bit 1 of the first byte).
 const LOCAL_MAC: MacAddr = MacAddr([0x02, b'w', b'a', b'r', b'p', 0]);
 
-fn spawn(worker: Worker, lcore: usize, cpus: cores::CpuSet) -> Result<JoinHandle<WorkerReport>, LaunchError> {
+fn spawn(
+    mut worker: Worker,
+    lcore: usize,
+    cpus: cores::CpuSet,
+    supervisor: Option<Arc<Supervisor>>,
+) -> Result<JoinHandle<WorkerReport>, LaunchError> {
     let (ready, started) = std::sync::mpsc::sync_channel::<Result<(), LaunchError>>(1);
+    let name = format!("worker-{lcore}");
     let thread = std::thread::Builder::new()
-        .name(format!("worker-{lcore}"))
+        .name(name.clone())
         .spawn(move || {
             let prepared = cores::pin_current(&cpus)
                 .map_err(LaunchError::from)
-                .and_then(|()| WorkerSlot::claim().map_err(LaunchError::from));
+                .and_then(|()| WorkerSlot::claim().map_err(LaunchError::from))
+                .and_then(|slot| {
+                    if let Some(supervisor) = supervisor {
+                        worker.watched = supervisor.watch_current(&name, strict::From::Now)?;
+                    }
+                    Ok(slot)
+                });
             let slot = match prepared {
                 Ok(slot) => {
                     let _ = ready.send(Ok(()));

@@ -14,5 +14,6 @@ pub mod running;
 pub mod snapshot;
 pub mod stage;
 pub mod stats;
+pub mod strict;
 pub mod wire;
 pub mod worker;

@@ -17,6 +17,7 @@ use crate::snapshot::{
 };
 use crate::stage::simple::NamedCounter;
 use crate::stats::{PipelineLatency, SharedStage};
+use crate::strict::{Supervisor, ThreadCalls};
 use crate::worker::WorkerReport;
 
 /// What was got, and what was done without.
@@ -45,6 +46,7 @@ pub(crate) struct OpenPort {
 pub(crate) struct ObservedPipeline {
     pub(crate) name: String,
     pub(crate) lcore: usize,
+    pub(crate) ports: Vec<String>,
     pub(crate) stages: Vec<(&'static str, SharedStage)>,
     /// Which worker runs it, and its place there.
     pub(crate) worker: usize,
@@ -78,6 +80,8 @@ pub struct Running {
     pub(crate) panicked: bool,
     pub(crate) abandoned: usize,
     pub(crate) rounds: (u64, u64),
+    /// The last field: it answers the threads of all others.
+    pub(crate) strict: Option<Arc<Supervisor>>,
 }
 
 impl Running {
@@ -92,7 +96,12 @@ impl Running {
             devices: self.devices.iter().map(|d| device(&**d)).collect(),
             counts: self.counts.iter().map(|(n, c)| (n.clone(), (c.packets.get(), c.bytes.get()))).collect(),
             rounds: self.rounds,
+            strict: self.strict_calls(),
         }
+    }
+
+    fn strict_calls(&self) -> Option<Vec<ThreadCalls>> {
+        self.strict.as_ref().map(|supervisor| supervisor.calls())
     }
 
     pub(crate) fn pool_snapshots(&self) -> Vec<PoolSnapshot> {
@@ -115,6 +124,7 @@ impl Running {
         PipelineSnapshot {
             name: p.name.clone(),
             core: p.lcore,
+            ports: p.ports.clone(),
             stages: p
                 .stages
                 .iter()
@@ -208,6 +218,11 @@ impl Running {
         self.ports.clear();
         self.devices.clear();
         snapshot.pools = self.pool_snapshots();
+        // The engines' threads have ended, too.
+        if let Some(supervisor) = &self.strict {
+            supervisor.end();
+            snapshot.strict = self.strict_calls();
+        }
         let leaks = self
             .pools
             .iter()
@@ -251,6 +266,7 @@ fn port(p: &OpenPort) -> PortSnapshot {
     PortSnapshot {
         name: p.port.info().name.clone(),
         driver: p.port.info().driver,
+        needs_syscalls: p.port.info().syscalls,
         link: p.port.link(),
         rx: queues(&p.rx),
         tx: queues(&p.tx),

@@ -9,6 +9,7 @@ use warpdrive_pmd::port::Link;
 use warpdrive_pmd::stats::{DeviceStats, QueueStats};
 
 use crate::stats::{Reason, StageCounters};
+use crate::strict::ThreadCalls;
 
 /// The numbers. Counters only grow; differences of two snapshots are rates.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +28,9 @@ pub struct Snapshot {
     pub counts: BTreeMap<String, (u64, u64)>,
     /// Rounds of all poll loops, and those that moved packets. Known at the end only.
     pub rounds: (u64, u64),
+    /// With strict workers: the system calls of each thread in its steady state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<Vec<ThreadCalls>>,
 }
 
 /// A port.
@@ -36,6 +40,8 @@ pub struct PortSnapshot {
     pub name: String,
     /// Its driver.
     pub driver: &'static str,
+    /// Whether its driver needs system calls to move packets.
+    pub needs_syscalls: bool,
     /// Its link.
     pub link: Link,
     /// Its receive queues in use.
@@ -61,6 +67,8 @@ pub struct PipelineSnapshot {
     pub name: String,
     /// Its lcore.
     pub core: usize,
+    /// Names of the ports that its stages drive.
+    pub ports: Vec<String>,
     /// Its stages.
     pub stages: Vec<StageSnapshot>,
     /// From receive to transmit.

@@ -11,6 +11,7 @@ use warpdrive_pmd::idle::{Idle, IdlePolicy};
 
 use crate::stage::{Context, Stage};
 use crate::stats::{LONGEST_NS, PipelineLatency, Reason, SharedStage, StageCounters};
+use crate::strict::Watched;
 
 /// Rounds between two looks at the control plane.
 const CONTROL_EVERY: u32 = 256;
@@ -33,6 +34,8 @@ pub struct Worker {
     pub failures: u64,
     /// How latency histograms are handed to an observer while the worker runs.
     pub mailbox: Mailbox,
+    /// Who sees to it that it calls the kernel only before and after its loop, if anybody does.
+    pub watched: Watched,
 }
 
 /// Histograms change hands by exchange: an observer sends empty ones, the worker sends full ones back.
@@ -66,6 +69,7 @@ impl Worker {
         let mut until_control = CONTROL_EVERY;
         let control_within = Clock::get().ticks_of(CONTROL_WITHIN);
         let mut control_at = ticks() + control_within;
+        self.watched.steady(true);
         loop {
             let now = ticks();
             let stopping = deadline.is_some();
@@ -106,7 +110,9 @@ impl Worker {
         for pipeline in &mut self.pipelines {
             if !pipeline.is_closed() {
                 if pipeline.is_done(stopping) {
+                    self.watched.steady(false);
                     pipeline.close();
+                    self.watched.steady(true);
                 } else {
                     all = false;
                 }
@@ -135,6 +141,7 @@ impl Worker {
 
     /// Gives up what could not be drained, releases every queue and returns every cached buffer.
     fn finish(mut self, mut report: WorkerReport) -> WorkerReport {
+        self.watched.steady(false);
         for pipeline in &mut self.pipelines {
             report.abandoned += pipeline.stages.iter_mut().map(|s| s.abandon()).sum::<usize>();
             if !pipeline.is_closed() {

@@ -11,7 +11,9 @@ use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use warpdrive_perf::baseline::{self, Change, Verdict};
 use warpdrive_perf::record::{Failure, SCHEMA};
-use warpdrive_perf::{BENCHES, Bench, BenchError, Machine, Options, Record, Report, find, markdown};
+use warpdrive_perf::{
+    BENCHES, Bench, BenchError, Machine, Options, Record, Report, find, markdown, syscalls,
+};
 use warpdrive_pipeline::diag::known_names;
 
 use crate::cli::{BenchArgs, OutputArgs};
@@ -23,16 +25,27 @@ pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
     if args.name == "list" {
         return list(args.json);
     }
+    if args.name == syscalls::NAME {
+        return ended(audit(args, allowed));
+    }
+    if args.config.is_some() && args.name != "load-pipeline" {
+        eprintln!("error: bench {:?} takes no configuration: it makes its own", args.name);
+        return ExitCode::from(2);
+    }
     let benches: Vec<&'static Bench> = match (args.name.as_str(), find(&args.name)) {
         ("all", _) => BENCHES.iter().filter(|b| !args.quick || b.quick.is_some()).collect(),
         (_, Some(bench)) => vec![bench],
         (name, None) => {
-            let names = BENCHES.iter().map(|b| b.name).chain(["all", "list"]);
+            let names = BENCHES.iter().map(|b| b.name).chain(["all", "list", syscalls::NAME]);
             eprintln!("error: there is no bench {name:?}: {}", known_names(name, "benches", names));
             return ExitCode::from(2);
         }
     };
-    match Session::new(args, allowed).and_then(|mut session| session.run(&benches)) {
+    ended(Session::new(args, allowed).and_then(|mut session| session.run(&benches)))
+}
+
+fn ended(done: Result<bool, BenchError>) -> ExitCode {
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
@@ -40,6 +53,68 @@ pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The audit of system calls, which is measured against nothing and so has a form of its own.
+fn audit(args: &BenchArgs, allowed: &[usize]) -> Result<bool, BenchError> {
+    let Some(config) = &args.config else {
+        return Err(BenchError::Program {
+            program: format!("bench {}", args.name),
+            what: "needs a configuration".to_owned(),
+            remedy: format!("warpdrive bench {} configs/forward-null.toml", args.name),
+        });
+    };
+    let stop = stopped_by_signals()?;
+    let options = options(args, (syscalls::SECONDS, 1), allowed, &stop)?;
+    let audit = syscalls::audit(&options, config)?;
+    let written = if args.json { json(&audit) } else { writeln!(io::stdout(), "{audit}") };
+    written.map(|()| audit.passed()).map_err(unwritten)
+}
+
+fn unwritten(cause: io::Error) -> BenchError {
+    let what = "cannot write the results".to_owned();
+    BenchError::Io { what, cause, remedy: "is there still a reader behind the pipe?" }
+}
+
+fn stopped_by_signals() -> Result<Arc<AtomicBool>, BenchError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|cause| BenchError::Io {
+            what: format!("cannot handle signal {signal}"),
+            cause,
+            remedy: "none: report it",
+        })?;
+    }
+    Ok(stop)
+}
+
+fn options(
+    args: &BenchArgs,
+    (seconds, rounds): (f64, usize),
+    allowed: &[usize],
+    stop: &Arc<AtomicBool>,
+) -> Result<Options, BenchError> {
+    let program = std::env::current_exe().map_err(|cause| BenchError::Io {
+        what: "cannot find this program's own path".to_owned(),
+        cause,
+        remedy: "is /proc mounted?",
+    })?;
+    Ok(Options {
+        slice: Duration::from_secs_f64(args.seconds.unwrap_or(seconds)),
+        rounds: args.rounds.unwrap_or(rounds),
+        cpus: allowed.to_vec(),
+        program,
+        crypto_mb: args.crypto_mb.clone(),
+        corpus: args.corpus.clone(),
+        seed: args.seed,
+        samples: args.samples,
+        quick: args.quick,
+        load: args.load.options(),
+        config: args.config.clone(),
+        input: args.load.input.clone(),
+        output: args.load.output.clone(),
+        stop: Arc::clone(stop),
+    })
 }
 
 /// One run of benches.
@@ -54,14 +129,7 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(args: &'a BenchArgs, allowed: &'a [usize]) -> Result<Self, BenchError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|cause| BenchError::Io {
-                what: format!("cannot handle signal {signal}"),
-                cause,
-                remedy: "none: report it",
-            })?;
-        }
+        let stop = stopped_by_signals()?;
         let words: Vec<String> = std::env::args().skip(1).collect();
         let command = format!("warpdrive {}", words.join(" "));
         let mut session = Self { args, allowed, stop, report: Report::default(), unwritten: None };
@@ -77,27 +145,9 @@ impl<'a> Session<'a> {
     }
 
     fn options(&self, bench: &Bench) -> Result<Options, BenchError> {
-        let args = self.args;
         let usual = (bench.seconds, bench.rounds);
-        let (seconds, rounds) = if args.quick { bench.quick.unwrap_or(usual) } else { usual };
-        let program = std::env::current_exe().map_err(|cause| BenchError::Io {
-            what: "cannot find this program's own path".to_owned(),
-            cause,
-            remedy: "is /proc mounted?",
-        })?;
-        Ok(Options {
-            slice: Duration::from_secs_f64(args.seconds.unwrap_or(seconds)),
-            rounds: args.rounds.unwrap_or(rounds),
-            cpus: self.allowed.to_vec(),
-            program,
-            crypto_mb: args.crypto_mb.clone(),
-            corpus: args.corpus.clone(),
-            seed: args.seed,
-            samples: args.samples,
-            quick: args.quick,
-            load: args.load.options(),
-            stop: Arc::clone(&self.stop),
-        })
+        let lengths = if self.args.quick { bench.quick.unwrap_or(usual) } else { usual };
+        options(self.args, lengths, self.allowed, &self.stop)
     }
 
     /// Runs all and writes what is to be written. False when one failed, or is worse than it was.
@@ -120,10 +170,7 @@ impl<'a> Session<'a> {
         self.write(&self.args.output)?;
         match self.unwritten.take() {
             None => Ok(well),
-            Some(cause) => {
-                let what = "cannot write the results".to_owned();
-                Err(BenchError::Io { what, cause, remedy: "is there still a reader behind the pipe?" })
-            }
+            Some(cause) => Err(unwritten(cause)),
         }
     }
 
@@ -288,7 +335,12 @@ fn list(as_json: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    ExitCode::SUCCESS
+    let written = if as_json {
+        json(&syscalls::ENTRY)
+    } else {
+        writeln!(io::stdout(), "{:width$}  {}", syscalls::NAME, syscalls::ENTRY.about)
+    };
+    if written.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 #[cfg(test)]
@@ -298,7 +350,7 @@ mod tests {
     #[test]
     fn no_bench_is_called_list_or_all_and_names_are_unique() {
         for (i, bench) in BENCHES.iter().enumerate() {
-            assert!(!["list", "all"].contains(&bench.name));
+            assert!(!["list", "all", syscalls::NAME].contains(&bench.name));
             assert!(BENCHES[..i].iter().all(|b| b.name != bench.name));
         }
     }

@@ -133,6 +133,7 @@ fn circle(
     // Nobody asks for histograms.
     let ((_, empty), (full, _)) = (RingBuffer::new(1), RingBuffer::new(1));
     let worker = Worker {
+        watched: warpdrive_pipeline::strict::Watched::default(),
         pipelines: vec![pipeline(rx_a, tx_b), pipeline(rx_b, tx_a)],
         idle: IdlePolicy::default(),
         stop: Arc::clone(stop),

@@ -74,6 +74,10 @@ pub struct Eal {
     pub latency: bool,
     /// How long requests and packets in flight may take when the program stops, in milliseconds.
     pub drain_ms: u64,
+    /// What happens when a worker calls the kernel while it moves packets.
+    pub strict: Spanned<Strict>,
+    /// System calls that are no breach of `strict`, by name.
+    pub strict_allow: Vec<Name>,
 }
 
 impl Default for Eal {
@@ -86,6 +90,33 @@ impl Default for Eal {
             idle: IdlePolicy::default(),
             latency: true,
             drain_ms: 5_000,
+            strict: Spanned::new(0..0, Strict::Off),
+            strict_allow: Vec::new(),
+        }
+    }
+}
+
+/// What happens when a worker, or the thread of an engine core, makes a system call in its steady state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strict {
+    /// Nothing; nobody looks.
+    #[default]
+    Off,
+    /// It is counted, and the first of each kind is logged.
+    Log,
+    /// The program ends, before the call is executed.
+    Kill,
+}
+
+impl Strict {
+    /// The name in configurations.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Log => "log",
+            Self::Kill => "kill",
         }
     }
 }

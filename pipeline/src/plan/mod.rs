@@ -6,6 +6,7 @@ mod devices;
 mod place;
 mod planner;
 mod stages;
+mod strict;
 mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use crate::cores::{CpuSet, LcoreMap};
 use crate::diag::{ConfigError, Diagnostic};
 use crate::stage::classify::Rules;
 use crate::stage::stall::Stalls;
+use crate::strict::StrictPlan;
 
 use planner::{Planner, Supports};
 
@@ -50,6 +52,8 @@ pub struct Plan {
     pub drain: Duration,
     /// What workers do without work.
     pub idle: IdlePolicy,
+    /// Whether they are held to making no system calls.
+    pub strict: StrictPlan,
     /// The pools.
     pub pools: Vec<PoolPlan>,
     /// The ports.
@@ -123,6 +127,20 @@ pub struct PipelinePlan {
     pub stages: Vec<StagePlan>,
     /// Indices of the ports its packets may end at: the smallest MTU limits results.
     pub sinks: Vec<usize>,
+}
+
+impl PipelinePlan {
+    /// Indices of the ports that its stages drive, each once.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<usize> {
+        let driven = self.stages.iter().filter_map(|stage| match stage {
+            StagePlan::Rx { port, .. } | StagePlan::Tx { port, .. } | StagePlan::Tee { port, .. } => {
+                Some(*port)
+            }
+            _ => None,
+        });
+        driven.collect()
+    }
 }
 
 /// What is looked at only at start, with its place in the configuration.

@@ -38,12 +38,14 @@ impl Planner<'_> {
         self.sinks(&mut pipelines);
         let devices = self.place(&mut pipelines);
         let workers = self.workers(&pipelines);
+        let strict = self.strict(&devices);
         let mut plan = Plan {
             dma: self.config.eal.dma.into(),
             require: self.config.eal.require.iter().map(|r| *r.get_ref()).collect(),
             latency: self.config.eal.latency,
             drain: Duration::from_millis(self.config.eal.drain_ms),
             idle: self.config.eal.idle,
+            strict,
             pools,
             ports,
             devices,

@@ -11,7 +11,7 @@ use warpdrive_mempool::{DomainView, WorkerSlot};
 
 use super::exec::{End, Executor, message};
 use super::sessions::Reader;
-use super::{Engine, stamp};
+use super::{Engine, ThreadWatch, stamp};
 use crate::device::{Completion, DeviceError, Queue, Request};
 use crate::idle::{Idle, IdlePolicy};
 
@@ -55,13 +55,14 @@ struct Shared {
 }
 
 impl EngineCore {
-    /// Starts the thread, with the engine that `executor` makes there.
+    /// Starts the thread, with the engine that `executor` makes there. `watch` follows it.
     pub(super) fn start<E: Engine>(
         device: &str,
         cpu: usize,
         idle: IdlePolicy,
         executor: impl FnOnce() -> Executor<E> + Send + 'static,
         sessions: Reader<E::Session>,
+        mut watch: Option<Box<dyn ThreadWatch>>,
     ) -> Result<Self, DeviceError> {
         let failed = |cause: String| DeviceError::EngineCore { device: device.to_owned(), core: cpu, cause };
         let shared = Arc::new(Shared {
@@ -76,7 +77,9 @@ impl EngineCore {
             .spawn(move || {
                 let prepared = prepare(cpu).and_then(|slot| {
                     let made = catch_unwind(AssertUnwindSafe(executor));
-                    Ok((slot, made.map_err(|e| format!("its engine cannot be made: {}", message(&*e)))?))
+                    let made = made.map_err(|e| format!("its engine cannot be made: {}", message(&*e)))?;
+                    watch.as_mut().map_or(Ok(()), |watch| watch.started())?;
+                    Ok((slot, made))
                 });
                 let (slot, executor) = match prepared {
                     Ok(prepared) => {
@@ -90,7 +93,7 @@ impl EngineCore {
                 };
                 // Also if even answering fails after a panic: whoever waits must learn of the end.
                 let end = Ended(&for_thread);
-                let mut core = Core { executor, queues: Vec::new(), first: 0, taken_over: 0 };
+                let mut core = Core { executor, queues: Vec::new(), first: 0, taken_over: 0, watch };
                 core.serve(&for_thread, sessions, idle);
                 drop(core);
                 drop(end);
@@ -150,12 +153,14 @@ struct Core<E: Engine> {
     first: usize,
     /// How many queues were taken over.
     taken_over: usize,
+    watch: Option<Box<dyn ThreadWatch>>,
 }
 
 impl<E: Engine> Core<E> {
     fn serve(&mut self, shared: &Shared, mut sessions: Reader<E::Session>, idle: IdlePolicy) {
         // Whatever comes in between, each request is in one place: a ring or the window. And each of them is answered.
         if let Err(cause) = catch_unwind(AssertUnwindSafe(|| self.work(shared, &mut sessions, idle))) {
+            self.steady(false);
             self.executor.fail(&*cause);
             self.work(shared, &mut sessions, idle);
         }
@@ -163,6 +168,7 @@ impl<E: Engine> Core<E> {
 
     fn work(&mut self, shared: &Shared, sessions: &mut Reader<E::Session>, idle: IdlePolicy) {
         let mut idle = Idle::new(idle);
+        self.steady(true);
         loop {
             // First, so that what was sent before the stop is seen below.
             let stop = shared.stop.load(Ordering::Acquire);
@@ -178,6 +184,7 @@ impl<E: Engine> Core<E> {
             } else if self.executor.held() > 0 {
                 std::hint::spin_loop(); // the engine has a deadline to keep
             } else if stop {
+                self.steady(false);
                 return; // every request that was sent before has its completion
             } else {
                 idle.wait();
@@ -189,9 +196,11 @@ impl<E: Engine> Core<E> {
         let added = shared.added.load(Ordering::Acquire);
         if added != self.taken_over {
             self.taken_over = added;
+            self.steady(false);
             if let Some(new) = shared.new.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                 self.queues.append(new);
             }
+            self.steady(true);
         }
     }
 
@@ -213,6 +222,7 @@ impl<E: Engine> Core<E> {
     /// Drops the requests of released queues, then our end of their rings, which tells the releasers that we are done.
     #[cold]
     fn release(&mut self) {
+        self.steady(false);
         for queue in (0..self.queues.len()).rev() {
             if self.queues[queue].submissions.is_abandoned() {
                 self.executor.forget(queue);
@@ -220,6 +230,13 @@ impl<E: Engine> Core<E> {
             }
         }
         self.first = 0;
+        self.steady(true);
+    }
+
+    fn steady(&mut self, steady: bool) {
+        if let Some(watch) = &mut self.watch {
+            watch.steady(steady);
+        }
     }
 
     /// Fills the engine's window: each of `busy` queues gets its share of the room. The last gets what is left, so

@@ -190,6 +190,19 @@ pub enum Placement {
     },
 }
 
+/// Follows the thread of an engine core, for who must know when it does nothing but serve its queues.
+pub trait ThreadWatch: Send {
+    /// Called on the thread, when it is pinned and has its engine. An error is the reason why it must not go on.
+    ///
+    /// # Errors
+    /// The reason and the remedy, for a message.
+    fn started(&mut self) -> Result<(), String>;
+
+    /// Called on the thread: `true` when from now on it only serves, `false` when it takes over a queue, lets go of one,
+    /// or ends.
+    fn steady(&mut self, steady: bool);
+}
+
 /// A software engine as a device.
 pub struct SoftDevice<E: Engine> {
     name: String,
@@ -221,6 +234,20 @@ impl<E: Engine> SoftDevice<E> {
         domain: &Domain,
         options: E::Options,
     ) -> Result<Self, DeviceError> {
+        Self::open_watched(name, placement, domain, options, None)
+    }
+
+    /// As [`open_with`](Self::open_with), with somebody who follows the thread, if there is one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`DeviceError::EngineCore`] also when `watch` does not want the thread to go on.
+    pub fn open_watched(
+        name: &str,
+        placement: Placement,
+        domain: &Domain,
+        options: E::Options,
+        watch: Option<Box<dyn ThreadWatch>>,
+    ) -> Result<Self, DeviceError> {
         const { assert!(E::BATCH >= 1 && E::BATCH <= MAX_BATCH) };
         E::supports(&options).map_err(|cause| DeviceError::Unsupported { device: name.to_owned(), cause })?;
         let (sessions, meters) = (Arc::new(Sessions::new()), Meters::default());
@@ -230,7 +257,7 @@ impl<E: Engine> SoftDevice<E> {
                 let (device, options) = (name.to_owned(), options.clone());
                 let (reader, meter) = (sessions.reader(), meters.register());
                 let executor = move || Executor::<E>::new(&device, options, meter);
-                Some(core::EngineCore::start(name, cpu, idle, executor, reader)?)
+                Some(core::EngineCore::start(name, cpu, idle, executor, reader, watch)?)
             }
         };
         Ok(Self { name: name.to_owned(), domain: domain.clone(), options, sessions, placement, core, meters })
