@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::BenchError;
+use crate::measure::cpu_time;
 use crate::peers::{NoPeer, PageSize, Process, which};
 use crate::testpmd::version;
 
@@ -48,7 +49,7 @@ pub struct PoolFigure {
     pub keep: usize,
     /// Whether the compiler knew the bulk.
     pub constant: bool,
-    /// Objects a second taken and given back.
+    /// Objects a second, by the clock, taken and given back.
     pub rate: u64,
 }
 
@@ -84,6 +85,14 @@ impl DpdkTest {
         self.process.send("ring_perf_autotest")?;
         let mut parser = RingParser::default();
         self.process.read(RING, "figures of its ring", |line| parser.line(line))
+    }
+
+    /// The cpu time it has used so far: its test is of one thread.
+    ///
+    /// # Errors
+    /// [`BenchError::CpuTime`] when it has ended.
+    pub fn cpu_time(&self) -> Result<Duration, BenchError> {
+        cpu_time(self.process.id())
     }
 
     /// Begins `mempool_perf_autotest`.

@@ -59,7 +59,8 @@ fn against_dpdk_test(
             .command(options.command("mempool"))
             .note(format!("bulk {bulk}: {KEEP} objects are taken, then given back, {bulk} at a time"))
             .note("ours: Buffers::take and give_back, with the cache of a worker. Peer: without a cache, one core")
-            .note("ours is measured before and after the test, which has one figure; cycles of the time-stamp counter")
+            .note("ours is measured before and after the test, which has one figure; cycles of the time-stamp counter, of cpu \
+                   time: the test's own figure is by the clock, times the part of its cpu that it had")
             .note(format!(
                 "the test had {patience:?} (4 x slices x rounds, {TEST_LEAST:?} at least): it comes to bulk 8 in about \
                  200 s, to bulk 32 in 280, to a pool with a cache in half an hour"
@@ -70,21 +71,20 @@ fn against_dpdk_test(
         }
         emit(line);
     };
-    let hz = Clock::get().hz() as f64;
     match &peer {
         Err(none) => emit_one(1, [before, ours(1)?], Err(none)),
         Ok((title, ..)) => {
-            for figure in figures {
-                let first = if figure.get == 1 { before } else { ours(figure.get)? };
-                emit_one(figure.get, [first, ours(figure.get)?], Ok((title, hz / figure.rate as f64)));
+            for &(bulk, cycles) in figures {
+                let first = if bulk == 1 { before } else { ours(bulk)? };
+                emit_one(bulk, [first, ours(bulk)?], Ok((title, cycles)));
             }
         }
     }
     Ok(())
 }
 
-/// Name and version, command and figures of a run of dpdk-test.
-type TestRun = (String, String, Vec<PoolFigure>);
+/// Name and version, command and figures of a run of dpdk-test: bulks, and cycles for an object.
+type TestRun = (String, String, Vec<(usize, f64)>);
 
 /// Runs dpdk-test for a time, and keeps the figures that ours can be compared with.
 fn test_run(
@@ -102,8 +102,8 @@ fn test_run(
     let mut failed = test.begin_pool().err();
     while failed.is_none() && Instant::now() < until {
         options.go_on()?;
-        match test.pool_figure(until.saturating_duration_since(Instant::now())) {
-            Ok(figure) if is_like_ours(&figure) => figures.push(figure),
+        match next_figure(&mut test, until) {
+            Ok((figure, cycles)) if is_like_ours(&figure) => figures.push((figure.get, cycles)),
             Ok(_) => {}
             Err(e) => failed = Some(e),
         }
@@ -115,6 +115,15 @@ fn test_run(
         Some(e) if known.2.is_empty() => Err(NoPeer { peer: dpdk_test::NAME, why: e.to_string() }),
         _ => Ok(known),
     })
+}
+
+/// The next figure, and cycles for an object. The test goes by the clock, ours by cpu time: what others had of its cpu is
+/// taken off.
+fn next_figure(test: &mut DpdkTest, until: Instant) -> Result<(PoolFigure, f64), BenchError> {
+    let (start, used) = (Instant::now(), test.cpu_time()?);
+    let figure = test.pool_figure(until.saturating_duration_since(start))?;
+    let share = (test.cpu_time()? - used).as_secs_f64() / start.elapsed().as_secs_f64();
+    Ok((figure, share * in_ticks(Duration::from_secs(1)) / figure.rate as f64))
 }
 
 /// Same bulk to and fro, known to the compiler, one core, few objects kept.

@@ -119,7 +119,9 @@ fn testpmd_receives_what_the_generator_sends_at_the_rate_it_says() {
     assert_eq!(outcome.sent, taken, "what was sent is what the port took");
     assert_eq!((outcome.done, outcome.lost), (0, outcome.sent), "nobody sends them back");
     agree("frames", taken, received);
-    agree("frames in a second", (RATE * WINDOW.as_secs_f64()) as u64, received);
+    // What a busy machine kept the generator from sending, it says.
+    let due = (RATE * WINDOW.as_secs_f64()) as u64 - outcome.unsent;
+    agree("frames that were due and could be sent", due, received);
 }
 
 #[test]

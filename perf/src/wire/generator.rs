@@ -15,7 +15,7 @@ use crate::load::Subject;
 const SLOTS: usize = 1 << 20;
 /// Buffers taken from the pool at a time.
 const TAKE: usize = 32;
-/// How long a frame may be on its way: longer than any queue of a kernel holds it.
+/// How long nothing may come back before all that is under way is lost: longer than any queue of a kernel holds a frame.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a generator sends, and where.
@@ -61,6 +61,7 @@ pub struct Generator {
     templates: Vec<Box<[u8]>>,
     turn: usize,
     depth: usize,
+    patience: Duration,
     /// Buffers to be filled.
     fresh: Burst,
     /// Frames that the port has not taken yet.
@@ -97,6 +98,7 @@ impl Generator {
             templates: vec![template(kind, size)],
             turn: 0,
             depth,
+            patience: PATIENCE,
             fresh: Burst::new(),
             out: Burst::new(),
             refused: false,
@@ -116,8 +118,7 @@ impl Generator {
     /// [`BenchError::Frame`] when one has no place for a number, or does not fit a buffer.
     pub fn with_frames(mut self, frames: Vec<Box<[u8]>>) -> Result<Self, BenchError> {
         let most = self.pool.data_capacity();
-        let fits = |frame: &Box<[u8]>| (SHORTEST..=most).contains(&frame.len());
-        if let Some(wrong) = frames.iter().find(|f| !fits(f)) {
+        if let Some(wrong) = frames.iter().find(|frame| !(SHORTEST..=most).contains(&frame.len())) {
             return Err(BenchError::Frame { size: wrong.len(), least: SHORTEST, most });
         }
         if !frames.is_empty() {
@@ -130,6 +131,13 @@ impl Generator {
     #[must_use]
     pub fn with_engine(mut self, thread: Option<u32>) -> Self {
         self.engine = thread;
+        self
+    }
+
+    /// With another patience than 100 ms, where nothing gets lost but on a machine that is busy.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -237,7 +245,7 @@ impl Subject for Generator {
     }
 
     fn patience(&self) -> Duration {
-        PATIENCE
+        self.patience
     }
 
     fn give_up(&mut self) -> Result<u64, BenchError> {
