@@ -70,7 +70,11 @@ impl Axis {
     /// Of latencies in microseconds.
     #[must_use]
     pub fn latency(label: &str, values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        Self::log(label, values.into_iter().map(|v| v.max(LEAST_US)))
+        let mut axis = Self::log(label, values.into_iter().map(|v| v.max(LEAST_US)))?;
+        for (place, label) in &mut axis.ticks {
+            *label = number::plain_tick(10f64.powf(*place));
+        }
+        Some(axis)
     }
 
     /// Of positive values, from one that has a label to another. `None` without any.
@@ -98,7 +102,7 @@ impl Axis {
         values.dedup();
         let (first, last) = (values.first()?.log10(), values.last()?.log10());
         let beyond = ((last - first) * 0.04).max(0.1);
-        let ticks = values.iter().map(|v| (v.log10(), number::tick(*v))).collect();
+        let ticks = values.iter().map(|v| (v.log10(), v.to_string())).collect();
         Some(Self {
             label: label.to_owned(),
             scale: Scale::Log,
@@ -113,7 +117,7 @@ impl Axis {
     pub fn percentiles(label: &str, count: u64) -> Self {
         let end = (count.max(10) as f64).log10();
         let nines = |n: i32| 100.0 - 10f64.powi(2 - n);
-        let labelled = [0.0, 50.0].into_iter().chain((1..=end.floor().min(9.0) as i32).map(nines));
+        let labelled = std::iter::once(50.0).chain((1..=end.floor().min(9.0) as i32).map(nines));
         let text = |p: f64| format!("{} %", number_of_nines(p));
         let ticks = labelled.map(|p| (Scale::Nines.place(p), text(p))).collect();
         let minor = [75.0, 95.0, 99.5, 99.95, 99.995].map(|p| Scale::Nines.place(p));
@@ -244,6 +248,7 @@ mod tests {
     fn a_logarithmic_axis_encloses_its_values_by_labels() {
         let axis = Axis::latency("latency (us)", [3.0, 180.0]).unwrap();
         assert_eq!(labels(&axis), ["2", "5", "10", "20", "50", "100", "200"]);
+        assert_eq!(labels(&Axis::latency("", [900.0, 2100.0]).unwrap()).last(), Some(&"2,500"));
         assert!(
             axis.minor.len() > 10 && axis.minor.iter().all(|m| (axis.ends[0]..=axis.ends[1]).contains(m))
         );
@@ -259,7 +264,7 @@ mod tests {
     #[test]
     fn percentiles_go_as_far_as_there_are_operations() {
         let axis = Axis::percentiles("percentile (%)", 20_000);
-        assert_eq!(labels(&axis), ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
+        assert_eq!(labels(&axis), ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
         assert!((axis.place(99.0) - 2.0).abs() < 1e-9 && axis.place(100.0) == axis.ends[1]);
     }
 
@@ -291,7 +296,7 @@ mod tests {
 
     #[test]
     fn each_depth_has_a_label() {
-        let axis = Axis::of_each("depth", [4.0, 1.0, 2.0, 4.0]).unwrap();
-        assert_eq!(labels(&axis), ["1", "2", "4"]);
+        let axis = Axis::of_each("depth", [4.0, 1.0, 1024.0, 4.0]).unwrap();
+        assert_eq!(labels(&axis), ["1", "4", "1024"]);
     }
 }

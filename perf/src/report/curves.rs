@@ -4,7 +4,7 @@ use super::axis::{Axis, Scale};
 use super::figure::{Bar, Bars, Body, Dot, Figure, Guide, Marker, Panel, Row, Series, extents};
 use super::number;
 use super::search;
-use super::theme::{BLUE, Ink, ORANGE, RED, ramp};
+use super::theme::{BLUE, Ink, MUTED, ORANGE, RED, ramp};
 use crate::record::{Curve, Latency, Mode, Point};
 use crate::statistics::Summary;
 
@@ -152,7 +152,7 @@ pub fn achieved(curve: &Curve, x: Option<Axis>, series: Vec<Series>) -> Option<P
     let y = Axis::from_zero(&rate_label(curve), extents(&series).chain([most[1]]));
     let mut panel = Panel::of(x, y, series)?;
     let ends = [(most[0], most[0]), (most[1], most[1])];
-    panel.guides.push(Guide { label: "all that is offered".to_owned(), ends });
+    panel.guides.push(Guide { label: "all that is offered".to_owned(), ink: MUTED, ends });
     Some(panel)
 }
 
@@ -179,10 +179,16 @@ fn over_time(curve: &Curve) -> Option<Figure> {
 
 /// One line for each point.
 fn by_percentile(curve: &Curve) -> Option<Figure> {
-    let all: Vec<(String, &Latency)> = curve
-        .points
-        .iter()
-        .filter_map(|p| Some((p.label(), p.latency.as_ref()?)))
+    let mut points: Vec<&Point> = curve.points.iter().collect();
+    if matches!(curve.mode, Mode::ZeroLoss | Mode::P99) {
+        // Trials come in the order of the search, some rates more than once: the last counts.
+        points.reverse();
+        points.sort_by(|a, b| a.offered.unwrap_or(0.0).total_cmp(&b.offered.unwrap_or(0.0)));
+        points.dedup_by_key(|p| p.offered);
+    }
+    let all: Vec<(String, &Latency)> = points
+        .into_iter()
+        .filter_map(|p| Some((load_of(p, &curve.unit), p.latency.as_ref()?)))
         .filter(|(_, latency)| !latency.curve.is_empty())
         .collect();
     let shown = evenly(&all, LINES);
@@ -191,10 +197,7 @@ fn by_percentile(curve: &Curve) -> Option<Figure> {
     let series: Vec<Series> = shown
         .iter()
         .zip(inks)
-        .map(|((label, latency), ink)| {
-            let label = label.replace(" offered", &format!(" {}", curve.unit));
-            Series::line(&label, ink, None, distribution(latency).into_iter())
-        })
+        .map(|((label, latency), ink)| Series::line(label, ink, None, distribution(latency).into_iter()))
         .collect();
     let left_out = match all.len() - shown.len() {
         0 => String::new(),
@@ -207,6 +210,14 @@ fn by_percentile(curve: &Curve) -> Option<Figure> {
     let y = Axis::latency("latency (us)", extents(&series));
     let x = Axis::percentiles("percentile (% of operations)", most);
     of_panels("latency by percentile", &caption, [Panel::of(Some(x), y, series)])
+}
+
+/// A load in words.
+fn load_of(point: &Point, unit: &str) -> String {
+    match point.offered {
+        Some(rate) => format!("{} {unit}", number::si(rate, 3)),
+        None => point.label(),
+    }
 }
 
 /// The points of a distribution, up to the one that only one operation is above.
@@ -320,6 +331,19 @@ mod tests {
         assert!(dots.windows(2).all(|w| w[0].x < w[1].x && w[0].y <= w[1].y), "{dots:?}");
         let figure = by_percentile(&closed).unwrap();
         assert_eq!(panels(&figure)[0].series.len(), closed.points.len().min(LINES));
+    }
+
+    #[test]
+    fn of_a_search_each_rate_has_one_line_from_the_lowest_to_the_highest() {
+        let curve = samples::curve(Mode::ZeroLoss);
+        let figure = by_percentile(&curve).unwrap();
+        let labels: Vec<&str> = panels(&figure)[0].series.iter().map(|s| s.label.as_str()).collect();
+        assert_eq!(
+            (labels[0], *labels.last().unwrap()),
+            ("512 k packets/s", "1.02 M packets/s"),
+            "{labels:?}"
+        );
+        assert_eq!(labels.len(), 7, "of {} trials: {labels:?}", curve.points.len());
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn samples(panel: &Panel) -> Vec<(Sample, String)> {
         .iter()
         .map(|s| (Sample::Series { ink: s.ink, line: s.line, marker: s.marker }, s.label.clone()))
         .collect();
-    samples.extend(panel.guides.iter().map(|g| (Sample::Guide, g.label.clone())));
+    samples.extend(panel.guides.iter().map(|g| (Sample::Guide(g.ink), g.label.clone())));
     if panel.series.iter().flat_map(|s| &s.dots).any(|d| d.lossy) {
         samples.push((Sample::Lossy, "with losses".to_owned()));
     }
@@ -163,11 +163,11 @@ fn dashed<DB: DrawingBackend>(
     place: &dyn Fn(f64, f64) -> (i32, i32),
 ) -> Drawn<DB> {
     let [from, to] = guide.ends.map(|(x, y)| place(x, y));
-    dashes(root, from, to)
+    dashes(root, guide.ink, from, to)
 }
 
 /// A dashed line.
-pub fn dashes<DB: DrawingBackend>(root: &Area<DB>, from: (i32, i32), to: (i32, i32)) -> Drawn<DB> {
+pub fn dashes<DB: DrawingBackend>(root: &Area<DB>, ink: Ink, from: (i32, i32), to: (i32, i32)) -> Drawn<DB> {
     let (dx, dy) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
     let (length, dash) = (dx.hypot(dy), f64::from(5 * UNIT));
     let at = |along: f64| {
@@ -176,7 +176,7 @@ pub fn dashes<DB: DrawingBackend>(root: &Area<DB>, from: (i32, i32), to: (i32, i
     };
     for i in 0..(length / dash / 2.0).ceil() as usize {
         let start = i as f64 * dash * 2.0;
-        root.draw(&PathElement::new(vec![at(start), at(start + dash)], MUTED.line(15)))?;
+        root.draw(&PathElement::new(vec![at(start), at(start + dash)], ink.line(15)))?;
     }
     Ok(())
 }

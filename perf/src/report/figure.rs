@@ -84,6 +84,8 @@ pub struct Dot {
 pub struct Guide {
     /// In the legend.
     pub label: String,
+    /// Its colour.
+    pub ink: Ink,
     /// From one point to another.
     pub ends: [(f64, f64); 2],
 }

@@ -32,7 +32,7 @@ pub enum Sample {
     /// A bar.
     Bar(Ink),
     /// A dashed line.
-    Guide,
+    Guide(Ink),
     /// The mark of losses.
     Lossy,
 }
@@ -88,18 +88,19 @@ fn draw_sample<DB: DrawingBackend>(root: &Area<DB>, sample: Sample, (x, y): (i32
             let half = 5 * UNIT;
             root.draw(&Rectangle::new([(end - 14 * UNIT, y - half), (end, y + half)], ink.fill()))
         }
-        Sample::Guide => dashes(root, (x, y), (end, y)),
+        Sample::Guide(ink) => dashes(root, ink, (x, y), (end, y)),
         Sample::Lossy => ring(root, (middle, y)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::theme::MUTED;
     use super::*;
 
     #[test]
     fn what_has_no_room_in_a_row_is_in_the_next() {
-        let entry = |label: &str| (Sample::Guide, label.to_owned());
+        let entry = |label: &str| (Sample::Guide(MUTED), label.to_owned());
         assert_eq!(height(&[]), 0);
         let two = [entry("a"), entry("b")];
         assert_eq!(rows(&two)[0], (0, MARGIN));

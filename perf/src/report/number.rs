@@ -17,14 +17,17 @@ pub fn si(value: f64, digits: usize) -> String {
     }
 }
 
-/// Without a prefix, thousands apart: `17,370`, `12.34`.
+/// Without a prefix, thousands apart, no finer than a thousandth: `17,370`, `12.34`, `0.012`.
 #[must_use]
 pub fn plain(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
-    let text = significant(value, 4);
-    if value.abs() >= 999.95 { thousands(value.round() as i64) } else { text }
+    match value.abs() {
+        v if v >= 999.95 => thousands(value.round() as i64),
+        v if v >= 0.999_95 => significant(value, 4),
+        _ => format!("{value:.3}"),
+    }
 }
 
 /// A count, thousands apart.
@@ -72,6 +75,12 @@ fn thousands(value: i64) -> String {
     text
 }
 
+/// As [`tick`], without a prefix: `1,000`.
+#[must_use]
+pub fn plain_tick(value: f64) -> String {
+    if value.abs() >= 1000.0 { thousands(value.round() as i64) } else { tick(value) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,7 +95,7 @@ mod tests {
     fn times_have_no_prefix() {
         let said =
             [0.0, 0.012_345, 1.5, 99.999, 123.45, 999.96, 17_369.77, -1234.0, f64::INFINITY].map(plain);
-        assert_eq!(said, ["0", "0.01235", "1.500", "100.0", "123.5", "1,000", "17,370", "-1,234", "–"]);
+        assert_eq!(said, ["0.000", "0.012", "1.500", "100.0", "123.5", "1,000", "17,370", "-1,234", "–"]);
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
     }
 
@@ -94,5 +103,6 @@ mod tests {
     fn ticks_are_short() {
         let said = [0.0, 0.05, 1.0, 2.5, 20.0, 1000.0, 1_500_000.0].map(tick);
         assert_eq!(said, ["0", "0.05", "1", "2.5", "20", "1 k", "1.5 M"]);
+        assert_eq!([0.05, 500.0, 20_000.0].map(plain_tick), ["0.05", "500", "20,000"]);
     }
 }

@@ -22,7 +22,7 @@ fn outcome(rate: f64, busy: f64, seed: u64) -> Outcome {
         let rare = if random.u32(..1500) == 0 { 900.0 * random.f64() } else { 0.0 };
         latency.record(((6.0 + waits + rare) * 1e3) as u64).unwrap();
     }
-    let lost = if busy > 1.0 { (f64::from(count) * (busy - 1.0)) as u64 } else { 0 };
+    let lost = (f64::from(count) * (busy - 0.99).max(0.0)) as u64;
     let rate = rate.min(CAPACITY) * (1.0 + (random.f64() - 0.5) * 0.05);
     Outcome {
         latency,

@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::curves::{P99, achieved, latencies, of_panels, rates};
 use super::figure::{Figure, Guide, Marker, Panel, Series, extents};
 use super::number;
-use super::theme::{BLUE, RED};
+use super::theme::{BLUE, ORANGE, RED};
 use crate::LoadOptions;
 use crate::record::{Curve, Mode, Point};
 
@@ -63,7 +63,8 @@ pub fn trials(curve: &Curve) -> Option<Figure> {
     }
     if let (Some(panel), Some(bound)) = (&mut above, bound) {
         let ends = panel.x.ends.map(|x| (x, bound));
-        panel.guides.push(Guide { label: format!("bound: {} us", number::plain(bound)), ends });
+        let label = format!("bound: {} us", number::plain(bound));
+        panel.guides.push(Guide { label, ink: ORANGE, ends });
     }
     let caption = match &curve.found {
         Some(found) => format!(
@@ -82,7 +83,7 @@ fn mark_found(panel: &mut Panel, found: Option<f64>, unit: &str) {
     if let Some(rate) = found {
         let label = format!("found: {} {unit}", number::si(rate, 4));
         // Beyond both ends: places are cut off there.
-        panel.guides.push(Guide { label, ends: [(rate, f64::MIN), (rate, f64::MAX)] });
+        panel.guides.push(Guide { label, ink: BLUE, ends: [(rate, f64::MIN), (rate, f64::MAX)] });
     }
 }
 

@@ -22,7 +22,8 @@ fn table(caption: &str, content: &Markup) -> Markup {
 }
 
 fn head(names: &[&str]) -> Markup {
-    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
+    let is_text = |name: &str| matches!(name, "unit" | "peer");
+    html! { thead { tr { @for name in names { th scope="col" .text[is_text(name)] { (name) } } } } }
 }
 
 /// A median, and beneath it how it spread.
@@ -70,7 +71,7 @@ pub fn comparisons(bench: &str, lines: &[&Line]) -> Markup {
         tbody {
             @for line in lines {
                 tr {
-                    th scope="row" { (line.name) }
+                    th .name scope="row" { (line.name) }
                     td .text { (line.unit) small { (direction(line.better)) } }
                     (spread(&line.ours, |v| si(v, 4)))
                     (interval(line.ours.interval, |v| si(v, 4)))
@@ -167,7 +168,7 @@ pub fn stages(stages: &[StageTime]) -> Markup {
         tbody {
             @for stage in stages {
                 tr {
-                    th scope="row" { (stage.name) }
+                    th .name scope="row" { (stage.name) }
                     td { (count(stage.packets)) }
                     @for value in [stage.p50, stage.p99, stage.max] { td { (plain(value)) } }
                 }
