@@ -85,9 +85,13 @@ impl Axis {
         let labelled = if high / low < 4.0 { linear_stops(low, high) } else { stops(low, high) };
         let ends = [labelled[0].log10(), labelled[labelled.len() - 1].log10()];
         let decades = ends[0].floor() as i32..=ends[1].ceil() as i32;
+        let multiples: &[f64] = match ends[1] - ends[0] {
+            wide if wide > 4.0 => &[2.0, 5.0],
+            _ => &[2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+        };
         let minor = decades
             .filter(|_| ends[1] - ends[0] > 0.6)
-            .flat_map(|d| (1..10).map(move |m| (f64::from(m) * 10f64.powi(d)).log10()))
+            .flat_map(|d| multiples.iter().map(move |m| (m * 10f64.powi(d)).log10()))
             .filter(|place| (ends[0]..=ends[1]).contains(place))
             .collect();
         let ticks = labelled.into_iter().map(|v| (v.log10(), number::tick(v))).collect();
@@ -117,7 +121,7 @@ impl Axis {
     pub fn percentiles(label: &str, count: u64) -> Self {
         let end = (count.max(10) as f64).log10();
         let nines = |n: i32| 100.0 - 10f64.powi(2 - n);
-        let labelled = std::iter::once(50.0).chain((1..=end.floor().min(9.0) as i32).map(nines));
+        let labelled = std::iter::once(50.0).chain((1..=end.floor().min(7.0) as i32).map(nines));
         let text = |p: f64| format!("{} %", number_of_nines(p));
         let ticks = labelled.map(|p| (Scale::Nines.place(p), text(p))).collect();
         let minor = [75.0, 95.0, 99.5, 99.95, 99.995].map(|p| Scale::Nines.place(p));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
 
-use super::{Names, figures, hgrm, page, render, stems};
+use super::{Names, figures, hgrm, page, png, render, stems};
 use crate::BenchError;
 use crate::record::{Record, Report};
 
@@ -34,7 +34,7 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, BenchError> {
     for figure in &figures {
         let stem = dir.join("plots").join(&figure.stem);
         put(stem.with_extension("svg"), render::svg(figure)?.as_bytes())?;
-        put(stem.with_extension("png"), &render::png(figure)?)?;
+        put(stem.with_extension("png"), &png::png(figure)?)?;
     }
     Ok(written)
 }

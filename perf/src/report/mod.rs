@@ -1,8 +1,8 @@
 //! Reports of a run: one page of HTML, plots as SVG and PNG, HdrHistogram's text, and the JSON. Nothing of them needs
 //! a network, or a font of the machine.
 //!
-//! A [`figure::Figure`] says what is in a plot, [`draw`] draws it on whatever plotters draws on, [`render`] makes files
-//! of it. [`page`] and [`tables`] are the page.
+//! A [`figure::Figure`] says what is in a plot, [`draw`] draws it on whatever plotters draws on, [`render`] and [`png`] make
+//! files of it. [`page`] and [`tables`] are the page.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,7 @@ mod hgrm;
 mod legend;
 mod number;
 mod page;
+mod png;
 mod ratios;
 mod render;
 #[cfg(test)]
