@@ -20,13 +20,21 @@ use std::time::Duration;
 use browser::{Browser, Look};
 use load::modes::{About, drive};
 use load::nothing::Nothing;
-use record::{Record, Report};
+use record::{Mode, Point, Record, Report};
 use serde::Deserialize;
 use warpdrive_perf::{LoadOptions, Options, report};
 
-/// Records of every kind, and some that were really measured: of a subject that does nothing.
+/// Records of every kind, more than there is room for, and some that were really measured: of a subject that does
+/// nothing.
 fn sample() -> Report {
     let mut report = samples::report();
+    let mut crowded = samples::curve(Mode::Closed);
+    crowded.name = "crowded".into();
+    crowded.points = (1..=40).map(|i| Point { depth: Some(100 + i), ..crowded.points[3].clone() }).collect();
+    report.records.push(crowded.into());
+    let more =
+        (0..30).map(|i| samples::line(&format!("ring-of-{i}"), "cycles/object", 0.9 + 0.01 * f64::from(i)));
+    report.records.extend(more.map(Record::from));
     let options = Options {
         slice: Duration::from_millis(2),
         rounds: 3,
@@ -130,8 +138,9 @@ struct Text {
     height: f64,
 }
 
-/// The page with the script, and with all plots once more as pictures: those are read as XML, strictly.
-fn page_that_measures(dir: &Path, svgs: &[&PathBuf]) -> PathBuf {
+/// A page that has the report in a frame so wide, for a window cannot be as narrow as a telephone. In it is a script, and
+/// all plots once more as pictures: those are read as XML, strictly.
+fn page_that_measures(dir: &Path, svgs: &[&PathBuf], look: Look) -> PathBuf {
     let page = fs::read_to_string(dir.join("report.html")).unwrap();
     let name = |f: &Path| f.file_name().unwrap().to_str().unwrap().to_owned();
     let pictures: String =
@@ -139,8 +148,15 @@ fn page_that_measures(dir: &Path, svgs: &[&PathBuf]) -> PathBuf {
     let hidden = "position:absolute;width:1px;height:1px;overflow:hidden";
     let script = include_str!("report/measure.js");
     let more = format!("<div style=\"{hidden}\">{pictures}</div><script>{script}</script></body>");
-    let path = dir.join("measured.html");
-    fs::write(&path, page.replacen("</body>", &more, 1)).unwrap();
+    let inner = page.replacen("</body>", &more, 1);
+    let outer = maud::html! {
+        (maud::DOCTYPE)
+        meta charset="utf-8";
+        meta name="color-scheme" content="light dark";
+        body style="margin:0" { iframe srcdoc=(inner) width=(look.width) height=(look.height) style="border:0" {} }
+    };
+    let path = dir.join(format!("{}.html", look.width));
+    fs::write(&path, outer.into_string()).unwrap();
     path
 }
 
@@ -155,15 +171,15 @@ fn in_a_browser_all_is_seen_and_nothing_sticks_out() {
     fs::create_dir_all(&dir).unwrap();
     let (_, files) = written(&dir);
     let svgs = of_kind(&files, "svg");
-    let page = page_that_measures(&dir, &svgs);
     for dark in [false, true] {
-        for width in [480, 1400] {
+        for width in [400, 1400] {
             let look = Look { width, height: 1600, dark };
+            let page = page_that_measures(&dir, &svgs, look);
             let measured: Measured = serde_json::from_str(&browser.measured(&page, look)).unwrap();
             check(&measured, look, svgs.len());
             let name = format!("{}-{width}.png", if dark { "dark" } else { "light" });
             let shot = dir.join(name);
-            browser.screenshot(&dir.join("report.html"), look, &shot);
+            browser.screenshot(&page, look, &shot);
             let (_, _, colours) = looked_at(&shot);
             assert!(colours.len() > 100, "{look:?}: {} colours", colours.len());
         }
@@ -171,7 +187,7 @@ fn in_a_browser_all_is_seen_and_nothing_sticks_out() {
 }
 
 fn check(measured: &Measured, look: Look, plots: usize) {
-    assert!((measured.width - f64::from(look.width)).abs() < 30.0, "{look:?}: {} wide", measured.width);
+    assert_eq!(measured.width, f64::from(look.width));
     assert_eq!(measured.dark, look.dark);
     let paper = if look.dark { "rgb(21, 24, 30)" } else { "rgb(255, 255, 255)" };
     assert_eq!(measured.background, paper);

@@ -105,7 +105,7 @@ impl Axis {
         values.sort_unstable_by(f64::total_cmp);
         values.dedup();
         let (first, last) = (values.first()?.log10(), values.last()?.log10());
-        let beyond = ((last - first) * 0.04).max(0.1);
+        let beyond = if last > first { (last - first) * 0.04 } else { 0.1 };
         let ticks = values.iter().map(|v| (v.log10(), v.to_string())).collect();
         Some(Self {
             label: label.to_owned(),

@@ -237,3 +237,24 @@ pub fn mark<DB: DrawingBackend>(root: &Area<DB>, marker: Marker, ink: Ink, at: (
 pub fn ring<DB: DrawingBackend>(root: &Area<DB>, at: (i32, i32)) -> Drawn<DB> {
     root.draw(&Circle::new(at, 6 * UNIT, RED.line(15)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_would_overlap_are_left_out() {
+        let axis = Axis::of_each("depth", (100..150).map(f64::from)).unwrap();
+        let room = 500 * UNIT;
+        let kept = thinned(&axis, room);
+        assert!((4..20).contains(&kept.len()), "{kept:?}");
+        assert_eq!(kept.last(), axis.ticks.last());
+        let per_place = f64::from(room) / (axis.ends[1] - axis.ends[0]);
+        for pair in kept.windows(2) {
+            let distance = (pair[1].0 - pair[0].0) * per_place;
+            assert!(distance >= f64::from(width("149", LABEL)), "{pair:?}");
+        }
+        let few = Axis::of_each("depth", [1.0, 8.0]).unwrap();
+        assert_eq!(thinned(&few, room), few.ticks);
+    }
+}

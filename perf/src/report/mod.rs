@@ -1,8 +1,8 @@
 //! Reports of a run: one page of HTML, plots as SVG and PNG, HdrHistogram's text, and the JSON. Nothing of them needs
 //! a network, or a font of the machine.
 //!
-//! A [`figure::Figure`] says what is in a plot, [`draw`] draws it on whatever plotters draws on, [`render`] and [`png`] make
-//! files of it. [`page`] and [`tables`] are the page.
+//! A `Figure` says what is in a plot, `draw` draws it on whatever plotters draws on, `render` and `png` make files of
+//! it; `page` and `tables` are the page.
 
 use std::collections::BTreeMap;
 

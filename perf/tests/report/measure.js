@@ -50,5 +50,5 @@ addEventListener("load", () => {
     plots,
     pictures: [...document.querySelectorAll("img.picture")].map((picture) => picture.naturalWidth),
   });
-  document.body.append(result);
+  top.document.body.append(result);
 });
