@@ -34,6 +34,7 @@ mod mempool;
 pub mod os;
 pub mod peers;
 pub mod record;
+pub mod report;
 mod ring;
 mod rsa;
 pub mod statistics;
