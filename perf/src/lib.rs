@@ -34,11 +34,13 @@ mod ring;
 mod rsa;
 pub mod statistics;
 pub mod testpmd;
+pub mod web;
 mod zip;
 
 pub use load::{LoadOptions, Rate};
 pub use measure::{Better, Line, Machine};
 pub use record::{Arrivals, Curve, Mode, Point, Record, Report};
+pub use web::WebOptions;
 
 /// A bench: its name and what it does.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -156,6 +158,8 @@ pub const BENCHES: &[Bench] = &[
     zip::throughput::BENCH,
     zip::isal::BENCH,
     zip::cli::BENCH,
+    web::bench::TLS,
+    web::bench::HTTPS,
 ];
 
 /// The seed of a user who gives none.
@@ -186,6 +190,8 @@ pub struct Options {
     pub quick: bool,
     /// What the load benches do.
     pub load: LoadOptions,
+    /// What the benches of the web do.
+    pub web: WebOptions,
     /// Set when the user wants an end.
     pub stop: Arc<AtomicBool>,
 }
@@ -230,7 +236,7 @@ impl Options {
         if self.quick {
             command += " --quick";
         }
-        command + &self.load.words()
+        command + &self.load.words() + &self.web.words()
     }
 
     /// Short slices on the cpus of this machine.
@@ -247,6 +253,7 @@ impl Options {
             samples: SAMPLES,
             quick: false,
             load: LoadOptions::default(),
+            web: WebOptions::default(),
             stop: Arc::new(AtomicBool::new(false)),
         }
     }

@@ -88,7 +88,9 @@ fn search(
             let criterion = criterion.to_owned();
             curve.found = Some(Found { rate: rounded(rate), failed: failed.map(rounded), criterion });
         }
-        None => curve.notes.push(format!("no rate down to {lowest:.0} was borne; below, trials are too short")),
+        None => {
+            curve.notes.push(format!("no rate down to {lowest:.0} was borne; below, trials are too short"))
+        }
     }
     Ok(())
 }
@@ -144,7 +146,11 @@ mod tests {
     fn a_bound_that_cannot_be_kept_is_said() {
         let mut servant = Servant::new(1, Duration::from_micros(50));
         let curve = found(Mode::P99, &mut servant, |o| o.load.bound = Duration::from_micros(10));
-        assert!(curve.found.is_none() && curve.notes.iter().any(|n| n.contains("no rate")), "{:?}", curve.notes);
+        assert!(
+            curve.found.is_none() && curve.notes.iter().any(|n| n.contains("no rate")),
+            "{:?}",
+            curve.notes
+        );
         let curve = found(Mode::P99, &mut servant, |o| o.load.bound = Duration::from_millis(20));
         assert!(curve.found.is_some(), "{:?}", curve.notes);
     }
