@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
-use warpdrive_perf::{SAMPLES, SEED};
+use warpdrive_perf::{Arrivals, LoadOptions, Mode, Rate, SAMPLES, SEED};
 use warpdrive_pmd::engine::rsa::Simd;
 
 /// A poll-mode dataplane with accelerator queues, in user space.
@@ -135,8 +135,15 @@ pub struct RunArgs {
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Which; "list" lists them.
+    /// Which; "list" lists them, "all" runs them all.
     pub name: String,
+    /// Fewer and shorter slices and loads, for a first look; with "all", without the benches that take long.
+    #[arg(long)]
+    pub quick: bool,
+    #[command(flatten)]
+    pub load: LoadArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
@@ -158,6 +165,84 @@ pub struct BenchArgs {
     /// How often rsa-timing measures.
     #[arg(long, value_name = "N", default_value_t = SAMPLES, value_parser = samples)]
     pub samples: usize,
+}
+
+/// What the benches do that put a subject under loads.
+#[derive(Args)]
+#[command(next_help_heading = "Loads (benches called load-…)")]
+pub struct LoadArgs {
+    /// One kind of load only; without it a closed loop at all depths and an open loop at several rates.
+    #[arg(long, value_name = "MODE", value_parser = modes())]
+    pub mode: Option<Mode>,
+    /// Operations under way at a time in a closed loop: 1,8,64.
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = depth)]
+    pub depth: Vec<usize>,
+    /// Rates of an open loop: 50%,90% of what the closed loop does, or 12000, 12k, 1.5M a second.
+    #[arg(long, value_name = "RATE", value_delimiter = ',')]
+    pub rate: Vec<Rate>,
+    /// When operations of an open loop are due: at equal distances, or at random.
+    #[arg(long, value_name = "KIND", default_value = "poisson", value_parser = arrivals())]
+    pub arrivals: Arrivals,
+    /// What the 99th percentile must not exceed, in a search for that (--mode p99).
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = duration)]
+    pub bound: Duration,
+    /// How long a soak lasts (--mode soak).
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub duration: Duration,
+}
+
+impl LoadArgs {
+    /// As the harness wants them.
+    pub fn options(&self) -> LoadOptions {
+        LoadOptions {
+            mode: self.mode,
+            depths: self.depth.clone(),
+            rates: self.rate.clone(),
+            arrivals: self.arrivals,
+            bound: self.bound,
+            soak: self.duration,
+        }
+    }
+}
+
+/// Where the results go, besides the terminal.
+#[derive(Args)]
+#[command(next_help_heading = "Results")]
+pub struct OutputArgs {
+    /// Write results.json, report.html, .hgrm files and plots into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Write one self-contained page.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Put the tables between the marks of this Markdown file.
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Keep the results as a baseline: a name, or a path that ends in .json.
+    #[arg(long, value_name = "NAME")]
+    pub save: Option<String>,
+    /// Compare with a baseline. What is worse is measured once more; worse again, and the exit code is 1.
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+}
+
+fn modes() -> impl TypedValueParser<Value = Mode> {
+    PossibleValuesParser::new(Mode::ALL.map(Mode::name))
+        .try_map(|name| Mode::ALL.into_iter().find(|mode| mode.name() == name).ok_or("not one of them"))
+}
+
+fn arrivals() -> impl TypedValueParser<Value = Arrivals> {
+    PossibleValuesParser::new(["constant", "poisson"]).map(|name| match name.as_str() {
+        "constant" => Arrivals::Constant,
+        _ => Arrivals::Poisson,
+    })
+}
+
+fn depth(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(depth) if (1..=1024).contains(&depth) => Ok(depth),
+        _ => Err("a number from 1 to 1024 is needed".to_owned()),
+    }
 }
 
 /// The names of the configuration files.

@@ -144,6 +144,7 @@ fn an_unknown_key_is_refused_in_every_kind_of_stage() {
         ("echo", r#"echo = "192.0.2.1""#),
         ("count", r#"count = "c""#),
         ("drop", "drop = true"),
+        ("stall", "stall = 100"),
         ("tee", r#"tee = "b""#),
         ("handoff", r#"handoff = "q""#),
         ("fanout", r#"fanout = ["q"]"#),

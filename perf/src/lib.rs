@@ -20,10 +20,12 @@ use warpdrive_pmd::engine::rsa::KeyError;
 use warpdrive_pmd::engine::zip::ZipError;
 
 mod af_xdp;
+pub mod baseline;
 pub mod cpeers;
 mod forward;
 mod lab;
 pub mod load;
+pub mod markdown;
 pub mod measure;
 mod memory;
 mod mempool;
@@ -33,6 +35,7 @@ pub mod record;
 mod ring;
 mod rsa;
 pub mod statistics;
+pub mod subjects;
 pub mod testpmd;
 pub mod web;
 mod zip;
@@ -59,6 +62,8 @@ pub struct Bench {
     pub seconds: f64,
     /// How many slices each side gets, unless the user says another number.
     pub rounds: usize,
+    /// Seconds and number of slices for a first look; `None`: takes too long for that.
+    pub quick: Option<(f64, usize)>,
     #[serde(rename = "kind", serialize_with = "Kind::serialize")]
     run: Kind,
 }
@@ -85,7 +90,6 @@ impl Kind {
         }
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
@@ -106,6 +110,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "packets/s",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.1, 5)),
         run: Kind::Comparison(forward::run),
     },
     Bench {
@@ -116,6 +121,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "cycles/object",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.03, 5)),
         run: Kind::Comparison(mempool::run),
     },
     Bench {
@@ -126,6 +132,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "cycles/object",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.1, 5)),
         run: Kind::Comparison(ring::run),
     },
     Bench {
@@ -136,6 +143,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "bytes",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.1, 1)),
         run: Kind::Comparison(memory::run),
     },
     Bench {
@@ -146,6 +154,7 @@ pub const BENCHES: &[Bench] = &[
         unit: "packets/s",
         seconds: SLICE_S,
         rounds: ROUNDS,
+        quick: Some((0.5, 2)),
         run: Kind::Comparison(af_xdp::run),
     },
     rsa::BENCH_2048,
@@ -158,6 +167,9 @@ pub const BENCHES: &[Bench] = &[
     zip::throughput::BENCH,
     zip::isal::BENCH,
     zip::cli::BENCH,
+    subjects::ring::BENCH,
+    subjects::rsa::BENCH,
+    subjects::zip::BENCH,
     web::bench::TLS,
     web::bench::HTTPS,
 ];
@@ -372,6 +384,16 @@ pub fn find(name: &str) -> Option<&'static Bench> {
 }
 
 impl Bench {
+    /// Whether a record of this name is one of this bench: names begin with that of their bench.
+    #[must_use]
+    pub fn owns(&self, record: &str) -> bool {
+        let begins = |b: &Bench| {
+            record.strip_prefix(b.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        // Another bench with a longer name may fit better.
+        begins(self) && !BENCHES.iter().any(|b| b.name.len() > self.name.len() && begins(b))
+    }
+
     /// `comparison` or `load`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

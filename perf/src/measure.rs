@@ -1,6 +1,6 @@
 //! Slices, medians and pairs; the machine's own noise; the lines that come out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use warpdrive_mempool::WorkerSlot;
@@ -237,12 +237,16 @@ impl Gaps {
 }
 
 /// The machine, as it was before measuring.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// The cpu's model.
     pub cpu: String,
     /// Ticks of the time-stamp counter in a second.
     pub tsc_hz: u64,
+    /// Whether it runs at one rate in all states of the cpu.
+    pub tsc_invariant: bool,
+    /// How far it was from `CLOCK_MONOTONIC` in the spin tests, in parts per million.
+    pub tsc_drift_ppm: f64,
     /// The kernel's release.
     pub kernel: String,
     /// The load average of the last minute: what else runs.
@@ -253,7 +257,30 @@ pub struct Machine {
     pub gaps: Vec<Gaps>,
 }
 
+/// Above this part of a spin test lost, in percent, a machine is noisy.
+const NOISY_LOST: f64 = 2.0;
+/// Gaps longer than 100 us in a spin test, above which it is.
+const NOISY_GAPS: u32 = 5;
+
 impl Machine {
+    /// Why results should be doubted, if they should.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if !self.tsc_invariant {
+            doubts.push("the time-stamp counter is not known to run at one rate".to_owned());
+        }
+        for gaps in &self.gaps {
+            if gaps.lost_percent > NOISY_LOST || gaps.over_100us > NOISY_GAPS {
+                doubts.push(format!(
+                    "cpu {} lost {} % of its time, in gaps of up to {:.0} us",
+                    gaps.cpu, gaps.lost_percent, gaps.longest_us
+                ));
+            }
+        }
+        doubts
+    }
+
     /// Asks the machine; takes 50 ms for each of two cpus.
     ///
     /// # Errors
@@ -261,16 +288,24 @@ impl Machine {
     pub fn examine(options: &Options) -> Result<Self, BenchError> {
         const SPIN: Duration = Duration::from_millis(50);
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let model = read("/proc/cpuinfo");
-        let model = model.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':'));
+        let info = read("/proc/cpuinfo");
+        let flags = info.lines().find(|l| l.starts_with("flags")).unwrap_or_default();
+        let invariant = ["constant_tsc", "nonstop_tsc"].iter().all(|f| flags.split(' ').any(|has| has == *f));
+        let model = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':'));
+        let (wall, start) = (Instant::now(), ticks());
         let gaps = options.cpus.iter().take(2).map(|&cpu| on_cpu(cpu, || Ok(Gaps::measure(cpu, SPIN))));
+        let gaps = gaps.collect::<Result<_, _>>()?;
+        let by_tsc = Clock::get().ns(ticks() - start) as f64;
+        let drift = (by_tsc / wall.elapsed().as_nanos() as f64 - 1.0) * 1e6;
         Ok(Self {
             cpu: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             tsc_hz: Clock::get().hz(),
+            tsc_invariant: invariant,
+            tsc_drift_ppm: rounded(drift),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             load: read("/proc/loadavg").split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0.0),
             free_hugepages: crate::peers::free_hugepages(),
-            gaps: gaps.collect::<Result<_, _>>()?,
+            gaps,
         })
     }
 }
@@ -335,6 +370,13 @@ mod tests {
         options.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         let mut never: [Contender<'_>; 1] = [Box::new(|_| panic!("must not run"))];
         assert!(matches!(alternate(&options, &mut never), Err(BenchError::Interrupted)));
+    }
+
+    #[test]
+    fn the_machine_says_what_it_is() {
+        let machine = Machine::examine(&options(1)).unwrap();
+        assert!(machine.tsc_hz > 100_000_000 && machine.gaps.len() == 1 && !machine.kernel.is_empty());
+        assert!(machine.tsc_drift_ppm.abs() < 20_000.0, "{}", machine.tsc_drift_ppm);
     }
 
     #[test]

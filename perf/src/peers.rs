@@ -77,6 +77,15 @@ impl PageSize {
         if self == Self::Huge { "2M" } else { "4K" }
     }
 
+    /// What it is, and why.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Huge => "2 MiB",
+            Self::Small => "4 KiB, for want of hugepages (sysctl vm.nr_hugepages=256)",
+        }
+    }
+
     /// For the notes of a line.
     #[must_use]
     pub fn note(self) -> &'static str {

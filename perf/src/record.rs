@@ -2,6 +2,7 @@
 //! [`SCHEMA`]: within one, fields are added and none is renamed or taken away.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,19 @@ pub enum Record {
     Comparison(Line),
     /// Rate and latency of one subject under loads.
     Curve(Curve),
+    /// A bench that gave no result, or no further one.
+    Failed(Failure),
+}
+
+/// A bench that could not be run to its end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// The bench.
+    pub name: String,
+    /// Why, and what to do.
+    pub error: String,
+    /// The command that repeats it.
+    pub command: String,
 }
 
 impl Record {
@@ -28,6 +42,7 @@ impl Record {
         match self {
             Self::Comparison(line) => &line.name,
             Self::Curve(curve) => &curve.name,
+            Self::Failed(failure) => &failure.name,
         }
     }
 
@@ -37,14 +52,16 @@ impl Record {
         match self {
             Self::Comparison(line) => &line.command,
             Self::Curve(curve) => &curve.command,
+            Self::Failed(failure) => &failure.command,
         }
     }
 
-    /// What a reader must know.
-    pub fn notes_mut(&mut self) -> &mut Vec<String> {
+    /// What a reader must know, if it is a result.
+    pub fn notes_mut(&mut self) -> Option<&mut Vec<String>> {
         match self {
-            Self::Comparison(line) => &mut line.notes,
-            Self::Curve(curve) => &mut curve.notes,
+            Self::Comparison(line) => Some(&mut line.notes),
+            Self::Curve(curve) => Some(&mut curve.notes),
+            Self::Failed(_) => None,
         }
     }
 }
@@ -55,6 +72,12 @@ impl From<Line> for Record {
     }
 }
 
+impl From<Failure> for Record {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl From<Curve> for Record {
     fn from(curve: Curve) -> Self {
         Self::Curve(curve)
@@ -62,7 +85,7 @@ impl From<Curve> for Record {
 }
 
 /// All of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -76,6 +99,25 @@ pub struct Report {
     pub machine: Machine,
     /// The results.
     pub records: Vec<Record>,
+}
+
+impl Report {
+    /// An empty one.
+    #[must_use]
+    pub fn new(command: String, machine: Machine) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let build = if cfg!(debug_assertions) { "debug build: not a measurement" } else { "release build" };
+        let isal = if cfg!(feature = "isal") { ", with ISA-L" } else { "" };
+        let version = format!("{} ({build}{isal})", env!("CARGO_PKG_VERSION"));
+        Self {
+            schema: SCHEMA.to_owned(),
+            started_unix: since.as_secs(),
+            command,
+            versions: BTreeMap::from([("warpdrive".to_owned(), version)]),
+            machine,
+            records: Vec::new(),
+        }
+    }
 }
 
 /// How a load is applied.
@@ -95,6 +137,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Closed, Self::Open, Self::ZeroLoss, Self::P99, Self::Soak];
+
     /// The name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -33,6 +33,7 @@ use crate::stage::io::{Budget, RxStage, TxStage};
 use crate::stage::link::{HandoffStage, MergeStage};
 use crate::stage::rsa::Rsa;
 use crate::stage::simple::{CountStage, DropStage, MacSwapStage, NamedCounter};
+use crate::stage::stall::StallStage;
 use crate::stage::tee::TeeStage;
 use crate::stage::zip::Zip;
 use crate::stage::zip_flows::ZipFlows;
@@ -310,6 +311,7 @@ impl<'a> Builder<'a> {
                 Box::new(CountStage::new(counter))
             }
             StagePlan::Drop => Box::new(DropStage::default()),
+            StagePlan::Stall(stalls) => Box::new(StallStage::new(*stalls)),
             StagePlan::Handoff { to, slots, full } => {
                 let rings = to.iter().map(|to| self.ring(*to, *slots)).collect();
                 Box::new(HandoffStage::new(rings, *full))

@@ -147,6 +147,12 @@ impl Running {
         self.ports.iter().filter_map(failure).collect()
     }
 
+    /// The pools, in the order of the plan.
+    #[must_use]
+    pub fn pools(&self) -> &[Mempool] {
+        &self.pools
+    }
+
     /// Facts about the open ports.
     pub fn port_infos(&self) -> impl Iterator<Item = &PortInfo> {
         self.ports.iter().map(|p| p.port.info())

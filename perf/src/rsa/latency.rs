@@ -8,12 +8,13 @@ use warpdrive_pmd::engine::rsa::{RsaKey, RsaOptions};
 use super::contenders::Run;
 use super::cores::cores;
 use super::keys::Keys;
-use super::load::{Borne, Load, Outcome};
+use super::load::{Borne, Load};
 use super::ours::{self, engine};
 use super::peers::Peer;
 use super::rig::Rig;
 use super::slices::{Slices, quantile};
 use super::{FULL, Field, PACKAGE, PEERS, ROUNDS, SECONDS, load};
+use crate::load::Outcome;
 use crate::measure::{Better, Line, median, on_cpu};
 use crate::peers::NoPeer;
 use crate::{Bench, BenchError, Kind, Lines, Options};
@@ -27,6 +28,7 @@ pub const BENCH: Bench = Bench {
     unit: UNIT.0,
     seconds: SECONDS,
     rounds: ROUNDS,
+    quick: Some((SECONDS, 20)),
     run: Kind::Comparison(run),
 };
 /// OpenSSL's name and the time of one of its operations in microseconds, or why it is not there.
@@ -199,7 +201,7 @@ fn under_load(
 fn spread(outcome: &Outcome) -> String {
     let us = |q| outcome.latency.value_at_quantile(q) as f64 / 1e3;
     format!(
-        "us: mean {:.1}, p10 {:.1}, p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}; {} requests, sent up to {:.1} late",
+        "us: mean {:.1}, p10 {:.1}, p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}; {} requests, sent up to {:.1} late, {} not sent for want of room",
         outcome.latency.mean() / 1e3,
         us(0.1),
         us(0.5),
@@ -208,7 +210,8 @@ fn spread(outcome: &Outcome) -> String {
         us(0.999),
         outcome.latency.max() as f64 / 1e3,
         outcome.done,
-        outcome.late_ns as f64 / 1e3
+        outcome.late_ns as f64 / 1e3,
+        outcome.unsent
     )
 }
 

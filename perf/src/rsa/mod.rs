@@ -50,12 +50,14 @@ pub const BENCH_2048: Bench = Bench {
     unit: RATE.0,
     seconds: SECONDS,
     rounds: ROUNDS,
+    quick: Some((SECONDS, 15)),
     run: Kind::Comparison(|options, emit| run(options, emit, 2048)),
 };
 /// The bench of 3072 bits.
 pub const BENCH_3072: Bench = Bench {
     name: "rsa3072",
     about: "RSA-3072 private operations on one core, eight requests at a time",
+    quick: None,
     run: Kind::Comparison(|options, emit| run(options, emit, 3072)),
     ..BENCH_2048
 };
@@ -63,6 +65,7 @@ pub const BENCH_3072: Bench = Bench {
 pub const BENCH_4096: Bench = Bench {
     name: "rsa4096",
     about: "RSA-4096 private operations on one core, eight requests at a time",
+    quick: None,
     run: Kind::Comparison(|options, emit| run(options, emit, 4096)),
     ..BENCH_2048
 };

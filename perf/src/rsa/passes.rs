@@ -21,6 +21,7 @@ pub const BENCH: Bench = Bench {
     unit: UNIT.0,
     seconds: 0.2,
     rounds: 10,
+    quick: None,
     run: Kind::Comparison(run),
 };
 const UNIT: (&str, Better) = ("us", Better::Lower);
@@ -231,7 +232,16 @@ mod tests {
         let borne = |share, ns| {
             let mut latency = hdrhistogram::Histogram::new(3).unwrap();
             latency.record(ns).unwrap();
-            let outcome = super::super::load::Outcome { latency, done: 1, late_ns: 0 };
+            let outcome = crate::load::Outcome {
+                latency,
+                sent: 1,
+                done: 1,
+                lost: 0,
+                unsent: 0,
+                elapsed: Duration::ZERO,
+                late_ns: 0,
+                cpu_share: 100.0,
+            };
             Borne { outcome, fill: Fill::default(), wait: Default::default(), share }
         };
         let round = |a, b, ns| vec![borne(a, ns), borne(b, 2 * ns)];

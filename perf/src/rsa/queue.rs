@@ -20,6 +20,7 @@ pub const BENCH: Bench = Bench {
     unit: RATE.0,
     seconds: SECONDS,
     rounds: ROUNDS,
+    quick: Some((SECONDS, 15)),
     run: Kind::Comparison(run),
 };
 const IN_FLIGHT: usize = 64;

@@ -1,45 +1,29 @@
 //! A queue to an engine core, with requests that go round: what comes back is sent again.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use warpdrive_mempool::{DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
+use warpdrive_mempool::{DmaMode, Domain};
 use warpdrive_pmd::clock::ticks;
-use warpdrive_pmd::device::{Completion, Device, Queue, Request, SessionId, SessionSpec, Status};
-use warpdrive_pmd::engine::rsa::{RsaEngine, RsaKey, RsaOp, RsaOptions, RsaScheme, RsaSession};
-use warpdrive_pmd::engine::{Placement, SoftDevice};
-use warpdrive_pmd::idle::IdlePolicy;
+use warpdrive_pmd::engine::rsa::{RsaKey, RsaOptions};
 use warpdrive_pmd::stats::DeviceStats;
 
 use super::contenders::Run;
-use super::failed;
+use crate::load::Subject as _;
 use crate::measure::thread_time;
-use crate::peers::PageSize;
-use crate::{BenchError, os};
+use crate::subjects::device::DeviceRig;
+use crate::{BenchError, os, subjects};
 
-/// Bytes that are signed.
-const MESSAGE: usize = 32;
-/// Completions taken at once.
-const BURST: usize = 64;
 /// Filling the queue, and what is slow at first, does not count.
 const WARM: Duration = Duration::from_millis(3);
-/// Rigs made so far: each has a name of its own, by which its engine's thread is found.
-static RIGS: AtomicUsize = AtomicUsize::new(0);
 /// What all requests in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// A device on an engine core, and a queue of it. Dropping it ends the engine's thread, so that the core is free.
+/// A queue to an engine core that signs. Dropping it ends the engine's thread, so that the core is free.
 pub struct Rig {
-    queue: Box<dyn Queue>,
-    session: SessionId,
-    device: SoftDevice<RsaEngine>,
+    /// As a subject of loads.
+    pub queue: DeviceRig,
     engine_thread: u32,
-    key_bytes: usize,
-    spare: Vec<Request>,
-    back: Vec<Completion>,
-    /// Last: all its packets are back by then.
-    pool: Mempool,
 }
 
 impl Rig {
@@ -48,78 +32,21 @@ impl Rig {
     /// # Errors
     /// [`BenchError`] when there is no memory or the engine's thread does not start there.
     pub fn open(key: &RsaKey, cpu: usize, depth: usize, options: RsaOptions) -> Result<Self, BenchError> {
-        let domain = Domain::new(DmaMode::Sva);
-        let page = if PageSize::best() == PageSize::Huge { Page::Size2M } else { Page::Size4K };
-        let config = PoolConfig {
-            pages: PageChoice::Exactly(page),
-            buffers: depth.next_power_of_two().max(512),
-            ..PoolConfig::default()
-        };
-        let pool = Mempool::new(&config, &domain)?;
-        // Names of threads are cut off after 15 bytes.
-        let name = format!("b{}", RIGS.fetch_add(1, Ordering::Relaxed));
-        let placement = Placement::Core { cpu, idle: IdlePolicy::Pause };
-        let device = SoftDevice::open_with(&name, placement, &domain, options)?;
-        let session = RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, key)?;
-        let session = device.create_session(SessionSpec::Rsa(session))?;
-        let queue = device.request_queue(depth)?;
-        let engine_thread = os::thread_named(&format!("engine-{name}"))
+        let queue = subjects::rsa::open(key, cpu, depth, options, &Domain::new(DmaMode::Sva))?;
+        let engine_thread = queue
+            .engine_thread()
             .ok_or_else(|| BenchError::Bug("the engine's thread has another name".to_owned()))?;
-        let mut rig = Self {
-            queue,
-            session,
-            device,
-            engine_thread,
-            key_bytes: key.bits() / 8,
-            spare: Vec::with_capacity(depth),
-            back: Vec::with_capacity(BURST),
-            pool,
-        };
-        for _ in 0..depth {
-            let request = rig.request()?;
-            rig.spare.push(request);
-        }
-        Ok(rig)
-    }
-
-    fn request(&self) -> Result<Request, BenchError> {
-        let bug = |what: &str| BenchError::Bug(format!("a packet of the pool: {what}"));
-        let mut packet = self.pool.alloc().ok_or_else(|| bug("none left"))?;
-        packet.append(MESSAGE + self.key_bytes).map_err(|e| bug(&e.to_string()))?.fill(7);
-        let mut request = Request::new(self.session, packet);
-        request
-            .set_src(0..MESSAGE)
-            .and_then(|()| request.set_dst(MESSAGE..MESSAGE + self.key_bytes))
-            .map_err(|e| bug(&e.to_string()))?;
-        Ok(request)
+        Ok(Self { queue, engine_thread })
     }
 
     /// Sends one, marked with `tag`, if one is to spare and the queue has room.
-    pub fn send(&mut self, tag: u64) -> bool {
-        let Some(request) = self.spare.pop() else { return false };
-        match self.queue.send(request.with_tag(tag)) {
-            Ok(()) => true,
-            Err(request) => {
-                self.spare.push(request);
-                false
-            }
-        }
-    }
-
-    /// Takes what has come back; calls `done` with the tag of each. Returns how many.
     ///
     /// # Errors
-    /// [`BenchError::Bug`] when one failed.
-    pub fn receive(&mut self, mut done: impl FnMut(u64)) -> Result<usize, BenchError> {
-        let n = self.queue.recv_burst(&mut self.back, BURST);
-        for completion in self.back.drain(..) {
-            if completion.status != Status::Ok {
-                return Err(failed(completion.status));
-            }
-            done(completion.request.tag);
-            self.spare.push(completion.request);
-        }
-        Ok(n)
+    /// [`BenchError`] as the queue.
+    fn send(&mut self, tag: u64) -> Result<bool, BenchError> {
+        let sent = self.queue.send(tag);
+        self.queue.flush()?;
+        Ok(sent)
     }
 
     /// Keeps the queue full until completions come back, and returns how many.
@@ -130,8 +57,8 @@ impl Rig {
         let deadline = Instant::now() + DRAIN;
         let mut batch = 0;
         loop {
-            while self.send(0) {}
-            match self.receive(|_| ())? {
+            while self.send(0)? {}
+            match self.queue.receive(&mut |_| ())? {
                 // Completions of a batch come one shortly after the other: none more, and it is complete.
                 0 if batch > 0 => return Ok(batch),
                 0 if Instant::now() > deadline => {
@@ -150,7 +77,7 @@ impl Rig {
     pub fn alone(&mut self, times: usize, mut done: impl FnMut(u64)) -> Result<(), BenchError> {
         for _ in 0..times {
             let start = ticks();
-            if !self.send(start) {
+            if !self.send(start)? {
                 return Err(BenchError::Bug("an empty queue takes no request".to_owned()));
             }
             self.drain(|start| done(ticks() - start))?;
@@ -163,10 +90,9 @@ impl Rig {
     /// # Errors
     /// [`BenchError::Bug`] when that takes longer than seconds.
     pub fn drain(&mut self, mut done: impl FnMut(u64)) -> Result<(), BenchError> {
-        self.queue.flush();
         let deadline = Instant::now() + DRAIN;
         while self.queue.in_flight() > 0 {
-            if self.receive(&mut done)? == 0 && Instant::now() > deadline {
+            if self.queue.receive(&mut done)? == 0 && Instant::now() > deadline {
                 let left = self.queue.in_flight();
                 return Err(BenchError::Bug(format!("{left} requests did not come back")));
             }
@@ -208,7 +134,7 @@ impl Rig {
 
     /// What the device has counted.
     pub fn stats(&self) -> DeviceStats {
-        self.device.stats()
+        self.queue.stats()
     }
 }
 
@@ -267,9 +193,9 @@ mod tests {
         let key = RsaKey::generate(2048).unwrap();
         let mut rig = Rig::open(&key, *cpus.last().unwrap(), 4, RsaOptions::default()).unwrap();
         for tag in 10..14 {
-            assert!(rig.send(tag));
+            assert!(rig.send(tag).unwrap());
         }
-        assert!(!rig.send(14), "only four were made");
+        assert!(!rig.send(14).unwrap(), "only four were made");
         let mut tags = Vec::new();
         rig.drain(|tag| tags.push(tag)).unwrap();
         tags.sort_unstable();

@@ -23,6 +23,7 @@ pub const BENCH: Bench = Bench {
     unit: UNIT.0,
     seconds: super::SECONDS,
     rounds: super::ROUNDS,
+    quick: None,
     run: Kind::Comparison(run),
 };
 const UNIT: (&str, Better) = ("|t|", Better::Lower);

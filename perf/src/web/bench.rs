@@ -22,6 +22,7 @@ pub const TLS: Bench = Bench {
     unit: "handshakes/s",
     seconds: 1.0,
     rounds: 3,
+    quick: Some((0.2, 2)),
     run: Kind::Load(tls),
 };
 
@@ -34,6 +35,7 @@ pub const HTTPS: Bench = Bench {
     unit: "requests/s",
     seconds: 1.0,
     rounds: 3,
+    quick: Some((0.2, 2)),
     run: Kind::Load(https),
 };
 

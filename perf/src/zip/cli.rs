@@ -20,6 +20,7 @@ pub const BENCH: Bench = Bench {
     unit: RATE.0,
     seconds: FULL_S,
     rounds: 3,
+    quick: None,
     run: Kind::Comparison(run),
 };
 /// Of bytes that are not compressed, by the clock.

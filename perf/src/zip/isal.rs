@@ -23,6 +23,7 @@ pub const BENCH: Bench = Bench {
     unit: RATE.0,
     seconds: 1.0,
     rounds: 5,
+    quick: None,
     run: Kind::Comparison(run),
 };
 const PEER: &str = "igzip";

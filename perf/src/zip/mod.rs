@@ -8,7 +8,7 @@ use crate::peers::NoPeer;
 use crate::{BenchError, Options};
 
 pub mod cli;
-mod corpus;
+pub(crate) mod corpus;
 mod direct;
 mod dpdk;
 pub mod isal;

@@ -23,6 +23,7 @@ pub const BENCH: Bench = Bench {
     unit: RATE.0,
     seconds: 0.2,
     rounds: 7,
+    quick: Some((0.01, 3)),
     run: Kind::Comparison(run),
 };
 /// Bytes of a block, and what that is called.

@@ -21,7 +21,8 @@ pub use devices::{AutoWord, DEVICE_DRIVERS, DeviceDriver, DeviceTable, EngineCor
 use reader::Reader;
 pub use stages::{
     Conditions, CountTable, DropTable, EchoTable, FanoutTable, Full, HandoffTable, MacSwapTable, MatchTable,
-    MergeTable, NameOrNumber, Otherwise, RsaTable, RxTable, STAGES, StageTable, TeeTable, TxTable, ZipTable,
+    MergeTable, NameOrNumber, Otherwise, RsaTable, RxTable, STAGES, StageTable, StallTable, TeeTable,
+    TxTable, ZipTable,
 };
 
 /// A name as it was written, with its place.

@@ -280,6 +280,7 @@ impl Reader {
             "echo" => StageTable::Echo(self.value_like(value, like)?),
             "count" => StageTable::Count(self.value_like(value, like)?),
             "drop" => StageTable::Drop(self.value_like(value, like)?),
+            "stall" => StageTable::Stall(self.value_like(value, like)?),
             "tee" => StageTable::Tee(self.value_like(value, like)?),
             "handoff" => StageTable::Handoff(self.value_like(value, like)?),
             "fanout" => StageTable::Fanout(self.value_like(value, like)?),

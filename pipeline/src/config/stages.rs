@@ -41,6 +41,7 @@ pub enum StageTable {
     Echo(EchoTable),
     Count(CountTable),
     Drop(DropTable),
+    Stall(StallTable),
     Tee(TeeTable),
     Handoff(HandoffTable),
     Fanout(FanoutTable),
@@ -49,8 +50,8 @@ pub enum StageTable {
 
 /// The keys that name a stage.
 pub const STAGES: &[&str] = &[
-    "rx", "tx", "rsa", "zip", "match", "mac-swap", "echo", "count", "drop", "tee", "handoff", "fanout",
-    "merge",
+    "rx", "tx", "rsa", "zip", "match", "mac-swap", "echo", "count", "drop", "stall", "tee", "handoff",
+    "fanout", "merge",
 ];
 
 /// What a stage looks like, for messages.
@@ -65,6 +66,7 @@ pub(super) fn example(kind: &str) -> &'static str {
         "echo" => "{ echo = \"192.0.2.1\" }",
         "count" => "{ count = \"NAME\" }",
         "drop" => "{ drop = true }",
+        "stall" => "{ stall = 100, every-ms = 1000 }",
         "tee" => "{ tee = \"PORT\" }",
         "handoff" => "{ handoff = \"PIPELINE\" }",
         "fanout" => "{ fanout = [\"PIPELINE\", \"PIPELINE\"] }",
@@ -276,6 +278,23 @@ table! {
         /// Must be true.
         drop: Spanned<bool>,
     }
+}
+
+table! {
+    /// `{ stall = MS }`: holds the worker up, for tests of what is behind it.
+    StallTable {
+        /// How long each time, in milliseconds.
+        stall: Spanned<u32>,
+        /// From the first packet to the first time.
+        #[serde(default = "default_after_ms")]
+        after_ms: u32,
+        /// From one time to the next; 0: once only.
+        #[serde(default)]
+        every_ms: Option<Spanned<u32>>,
+    }
+}
+fn default_after_ms() -> u32 {
+    1000
 }
 
 table! {

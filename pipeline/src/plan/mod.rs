@@ -24,6 +24,7 @@ use crate::config::{Config, Full, Name, Otherwise, Require};
 use crate::cores::{CpuSet, LcoreMap};
 use crate::diag::{ConfigError, Diagnostic};
 use crate::stage::classify::Rules;
+use crate::stage::stall::Stalls;
 
 use planner::{Planner, Supports};
 
@@ -225,6 +226,7 @@ pub enum StagePlan {
         name: String,
     },
     Drop,
+    Stall(Stalls),
     Tee {
         port: usize,
         queue: u16,
@@ -253,6 +255,7 @@ impl StagePlan {
             Self::Echo { .. } => "echo",
             Self::Count { .. } => "count",
             Self::Drop => "drop",
+            Self::Stall(_) => "stall",
             Self::Tee { .. } => "tee",
             Self::Handoff { to, .. } if to.len() == 1 => "handoff",
             Self::Handoff { .. } => "fanout",

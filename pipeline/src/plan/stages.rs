@@ -1,6 +1,7 @@
 //! From a stage's table to its [`StagePlan`], with every number in range.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use toml::Spanned;
 use warpdrive_mempool::BURST;
@@ -11,11 +12,15 @@ use warpdrive_pmd::port::MacAddr;
 
 use super::planner::Planner;
 use super::{DEFAULT_DEPTH, Placed, StagePlan, ZipPlan};
-use crate::config::{DeviceDriver, EchoTable, Name, RsaTable, StageTable, ZipTable};
+use crate::config::{DeviceDriver, EchoTable, Name, RsaTable, StageTable, StallTable, ZipTable};
 use crate::demo;
 use crate::diag::Diagnostic;
 use crate::stage::classify::Rules;
 use crate::stage::flows::MAX_FLOWS;
+use crate::stage::stall::Stalls;
+
+/// The longest stall that can be asked for.
+const LONGEST_STALL_MS: u32 = 60_000;
 
 impl Planner<'_> {
     pub(super) fn stage(&mut self, pipeline: &str, table: &StageTable) -> Option<StagePlan> {
@@ -67,6 +72,7 @@ impl Planner<'_> {
                 self.must_be_true(&t.drop);
                 StagePlan::Drop
             }
+            StageTable::Stall(t) => StagePlan::Stall(self.stalls(t)),
             StageTable::Tee(t) => {
                 let port = self.port(&t.tee)?;
                 self.own(false, port, t.queue, pipeline, t.tee.span());
@@ -272,6 +278,21 @@ impl Planner<'_> {
             },
         };
         Some(StagePlan::Echo { address, mac, others: t.others })
+    }
+
+    fn stalls(&mut self, t: &StallTable) -> Stalls {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let length = *t.stall.get_ref();
+        if !(1..=LONGEST_STALL_MS).contains(&length) {
+            let message = format!("stall = {length} is not possible");
+            self.error(t.stall.span(), message, format!("1 to {LONGEST_STALL_MS} milliseconds"));
+        }
+        let every = t.every_ms.as_ref().filter(|every| *every.get_ref() > 0);
+        if let Some(every) = every.filter(|every| *every.get_ref() <= length) {
+            let message = format!("every-ms = {} leaves no time between two stalls", every.get_ref());
+            self.error(every.span(), message, format!("more than {length}, or 0 for once"));
+        }
+        Stalls { length: ms(length), after: ms(t.after_ms), every: every.map(|every| ms(*every.get_ref())) }
     }
 
     fn must_be_true(&mut self, value: &Spanned<bool>) {

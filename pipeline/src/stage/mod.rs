@@ -12,6 +12,7 @@ pub mod io;
 pub mod link;
 pub mod rsa;
 pub mod simple;
+pub mod stall;
 pub mod tee;
 pub mod zip;
 pub mod zip_flows;

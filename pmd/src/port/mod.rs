@@ -289,6 +289,19 @@ impl PortConfig {
         })
     }
 
+    /// Its name in configurations: one of [`DRIVERS`].
+    #[must_use]
+    pub fn driver(&self) -> &'static str {
+        match self {
+            Self::AfPacket(_) => "af_packet",
+            Self::AfXdp(_) => "af_xdp",
+            Self::Null(_) => "null",
+            Self::Pcap(_) => "pcap",
+            Self::Ring(_) => "ring",
+            Self::Tap(_) => "tap",
+        }
+    }
+
     /// Buffers of the pool that each receive queue may hold.
     #[must_use]
     pub fn buffers_per_rx(&self) -> usize {

@@ -1,0 +1,316 @@
+//! `warpdrive bench`: how fast, how late, compared with what, and is it worse than last time.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use warpdrive_perf::baseline::{self, Change, Verdict};
+use warpdrive_perf::record::{Failure, SCHEMA};
+use warpdrive_perf::{BENCHES, Bench, BenchError, Machine, Options, Record, Report, find, markdown};
+use warpdrive_pipeline::diag::known_names;
+
+use crate::cli::{BenchArgs, OutputArgs};
+
+mod print;
+
+/// Runs benches, or lists them.
+pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
+    if args.name == "list" {
+        return list(args.json);
+    }
+    let benches: Vec<&'static Bench> = match (args.name.as_str(), find(&args.name)) {
+        ("all", _) => BENCHES.iter().filter(|b| !args.quick || b.quick.is_some()).collect(),
+        (_, Some(bench)) => vec![bench],
+        (name, None) => {
+            let names = BENCHES.iter().map(|b| b.name).chain(["all", "list"]);
+            eprintln!("error: there is no bench {name:?}: {}", known_names(name, "benches", names));
+            return ExitCode::from(2);
+        }
+    };
+    match Session::new(args, allowed).and_then(|mut session| session.run(&benches)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One run of benches.
+struct Session<'a> {
+    args: &'a BenchArgs,
+    allowed: &'a [usize],
+    stop: Arc<AtomicBool>,
+    report: Report,
+    /// Why nothing more can be printed.
+    unwritten: Option<io::Error>,
+}
+
+impl<'a> Session<'a> {
+    fn new(args: &'a BenchArgs, allowed: &'a [usize]) -> Result<Self, BenchError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|cause| BenchError::Io {
+                what: format!("cannot handle signal {signal}"),
+                cause,
+                remedy: "none: report it",
+            })?;
+        }
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        let command = format!("warpdrive {}", words.join(" "));
+        let mut session = Self { args, allowed, stop, report: Report::default(), unwritten: None };
+        // Read before hours of measuring, not after.
+        if let Some(name) = &args.output.baseline {
+            baseline::load(name)?;
+        }
+        if let Some(path) = &args.output.markdown {
+            markdown::check(path)?;
+        }
+        session.report = Report::new(command, Machine::examine(&session.options(&BENCHES[0])?)?);
+        Ok(session)
+    }
+
+    fn options(&self, bench: &Bench) -> Result<Options, BenchError> {
+        let args = self.args;
+        let usual = (bench.seconds, bench.rounds);
+        let (seconds, rounds) = if args.quick { bench.quick.unwrap_or(usual) } else { usual };
+        let program = std::env::current_exe().map_err(|cause| BenchError::Io {
+            what: "cannot find this program's own path".to_owned(),
+            cause,
+            remedy: "is /proc mounted?",
+        })?;
+        Ok(Options {
+            slice: Duration::from_secs_f64(args.seconds.unwrap_or(seconds)),
+            rounds: args.rounds.unwrap_or(rounds),
+            cpus: self.allowed.to_vec(),
+            program,
+            crypto_mb: args.crypto_mb.clone(),
+            corpus: args.corpus.clone(),
+            seed: args.seed,
+            samples: args.samples,
+            quick: args.quick,
+            load: args.load.options(),
+            stop: Arc::clone(&self.stop),
+        })
+    }
+
+    /// Runs all and writes what is to be written. False when one failed, or is worse than it was.
+    fn run(&mut self, benches: &[&'static Bench]) -> Result<bool, BenchError> {
+        self.show(
+            |out, this| print::machine(out, &this.report.machine),
+            |this| json(&Headed { kind: "machine", schema: SCHEMA, what: &this.report.machine }),
+        );
+        let mut well = true;
+        for bench in benches {
+            well &= self.one(bench)?;
+        }
+        if self.args.name == "all" && self.args.quick {
+            let left_out: Vec<&str> = BENCHES.iter().filter(|b| b.quick.is_none()).map(|b| b.name).collect();
+            eprintln!("left out by --quick: {}", left_out.join(", "));
+        }
+        if let Some(name) = self.args.output.baseline.clone() {
+            well &= self.judge(&name, benches)?;
+        }
+        self.write(&self.args.output)?;
+        match self.unwritten.take() {
+            None => Ok(well),
+            Some(cause) => {
+                let what = "cannot write the results".to_owned();
+                Err(BenchError::Io { what, cause, remedy: "is there still a reader behind the pipe?" })
+            }
+        }
+    }
+
+    /// Runs one. In a run of several, one that fails is put down as such, and the others go on.
+    fn one(&mut self, bench: &Bench) -> Result<bool, BenchError> {
+        let options = self.options(bench)?;
+        let mut records = Vec::new();
+        let (args, unwritten) = (self.args, &mut self.unwritten);
+        let done = bench.run(&options, &mut |mut record| {
+            if let (true, Some(notes)) = (cfg!(debug_assertions), record.notes_mut()) {
+                notes.push("debug build: not a measurement (cargo build --release)".to_owned());
+            }
+            if unwritten.is_none() {
+                *unwritten = shown(args.json, &record).err();
+            }
+            records.push(record);
+        });
+        self.report.records.append(&mut records);
+        match done {
+            Ok(()) => Ok(true),
+            Err(BenchError::Interrupted) => Err(BenchError::Interrupted),
+            Err(e) => {
+                eprintln!("error: bench {:?}: {e}", bench.name);
+                let (name, command) = (bench.name.to_owned(), options.command(bench.name));
+                let record = Record::Failed(Failure { name, error: e.to_string(), command });
+                if self.args.json && self.unwritten.is_none() {
+                    self.unwritten = shown(true, &record).err();
+                }
+                self.report.records.push(record);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Compares with a baseline. The benches of what is worse run once more: what is worse only once was chance.
+    fn judge(&mut self, name: &str, benches: &[&'static Bench]) -> Result<bool, BenchError> {
+        let before = baseline::load(name)?;
+        let mut verdicts = baseline::compare(&before, &self.report);
+        let worse = |v: &Verdict| v.change == Change::Worse;
+        let suspects: Vec<&&Bench> =
+            benches.iter().filter(|b| verdicts.iter().any(|v| worse(v) && b.owns(&v.name))).collect();
+        if !suspects.is_empty() {
+            let first = std::mem::take(&mut self.report.records);
+            for bench in suspects {
+                eprintln!("{} is worse than in {name:?}: once more", bench.name);
+                self.one(bench)?;
+            }
+            let again = baseline::compare(&before, &self.report);
+            let second = std::mem::replace(&mut self.report.records, first);
+            for verdict in verdicts.iter_mut().filter(|v| worse(v)) {
+                let same = again.iter().find(|v| v.name == verdict.name && v.figure == verdict.figure);
+                if let Some(same) = same.filter(|v| v.change != Change::Missing) {
+                    *verdict = same.clone();
+                }
+            }
+            // The later figures are those that were judged.
+            for record in second {
+                match self.report.records.iter_mut().find(|r| r.name() == record.name()) {
+                    Some(old) => *old = record,
+                    None => self.report.records.push(record),
+                }
+            }
+        }
+        self.show(
+            |out, _| print::verdicts(out, name, &verdicts),
+            |_| {
+                json(&Headed {
+                    kind: "verdicts",
+                    schema: SCHEMA,
+                    what: &Verdicts { baseline: name, verdicts: &verdicts },
+                })
+            },
+        );
+        Ok(!verdicts.iter().any(worse))
+    }
+
+    fn write(&self, output: &OutputArgs) -> Result<(), BenchError> {
+        let say = |path: &Path| eprintln!("written: {}", path.display());
+        if let Some(path) = &output.markdown {
+            markdown::replace(path, &self.report)?;
+            say(path);
+        }
+        if let Some(name) = &output.save {
+            say(&baseline::save(&self.report, name)?);
+        }
+        Ok(())
+    }
+
+    fn show(
+        &mut self,
+        people: impl FnOnce(&mut io::StdoutLock<'_>, &Self) -> io::Result<()>,
+        machines: impl FnOnce(&Self) -> io::Result<()>,
+    ) {
+        if self.unwritten.is_some() {
+            return;
+        }
+        self.unwritten = if self.args.json {
+            machines(self).err()
+        } else {
+            let mut out = io::stdout().lock();
+            people(&mut out, self).and_then(|()| out.flush()).err()
+        };
+    }
+}
+
+/// A JSON object that says what it is.
+#[derive(Serialize)]
+struct Headed<'a, T: Serialize> {
+    kind: &'static str,
+    schema: &'static str,
+    #[serde(flatten)]
+    what: &'a T,
+}
+
+#[derive(Serialize)]
+struct Verdicts<'a> {
+    baseline: &'a str,
+    verdicts: &'a [Verdict],
+}
+
+fn shown(as_json: bool, record: &Record) -> io::Result<()> {
+    if as_json {
+        return json(record);
+    }
+    let mut out = io::stdout().lock();
+    print::record(&mut out, record)?;
+    out.flush()
+}
+
+fn json(value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(value)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+fn list(as_json: bool) -> ExitCode {
+    let width = BENCHES.iter().map(|b| b.name.len()).max().unwrap_or(0);
+    for bench in BENCHES {
+        let written = if as_json {
+            json(bench)
+        } else {
+            let package = match bench.package {
+                "" => String::new(),
+                package => format!(" (apt-get install {package})"),
+            };
+            let against = match bench.peer {
+                "" => "rate and latency under loads".to_owned(),
+                peer => format!("against {peer}"),
+            };
+            let quick = if bench.quick.is_none() { "; not with --quick" } else { "" };
+            writeln!(
+                io::stdout(),
+                "{:width$}  {}, in {}\n{:width$}  {against}{package}{quick}",
+                bench.name,
+                bench.about,
+                bench.unit,
+                "",
+            )
+        };
+        if written.is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bench_is_called_list_or_all_and_names_are_unique() {
+        for (i, bench) in BENCHES.iter().enumerate() {
+            assert!(!["list", "all"].contains(&bench.name));
+            assert!(BENCHES[..i].iter().all(|b| b.name != bench.name));
+        }
+    }
+
+    #[test]
+    fn every_line_belongs_to_the_bench_with_the_longest_name_that_fits() {
+        let owner = |line: &str| BENCHES.iter().find(|b| b.owns(line)).map(|b| b.name);
+        assert_eq!(owner("rsa-latency-load-10"), Some("rsa-latency"));
+        assert_eq!(owner("zip-isal-two"), Some("zip-isal"));
+        assert_eq!(owner("zip-text-4k"), Some("zip"));
+        assert_eq!(owner("ring-u64"), Some("ring"));
+        assert_eq!(owner("load-ring-open"), Some("load-ring"));
+        assert_eq!(owner("nothing"), None);
+    }
+}
