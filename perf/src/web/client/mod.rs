@@ -13,12 +13,11 @@
 //! one, answers the close_notify of a client that asked for nothing by the end of TCP alone.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection};
 use warpdrive_pmd::clock::ticks;
 
 use super::connection::{Connection, Desk, Ending, Step};
@@ -31,67 +30,16 @@ use super::tls::{self, Tickets};
 use crate::BenchError;
 use crate::load::Subject;
 
+mod settings;
+mod setup;
+
+pub use settings::{Counts, Negotiated, Settings};
+use settings::{broken, request};
+
 /// The most operations that may be under way.
 pub const DEPTH_MAX: usize = 1024;
 /// Bytes read at once.
 const BUFFER: usize = 256 * 1024;
-/// Connections that are begun at once in the set-up.
-const AT_ONCE: usize = 16;
-
-/// What a client is to do.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where the server is.
-    pub address: SocketAddr,
-    /// Its name: in its certificate and in requests.
-    pub host: String,
-    /// What is asked for.
-    pub path: String,
-    /// What is spoken.
-    pub protocol: Protocol,
-    /// What one operation is.
-    pub kind: WebKind,
-    /// Whether gzip is asked for.
-    pub gzip: bool,
-    /// The most operations under way: up to [`DEPTH_MAX`].
-    pub depth: usize,
-    /// Whom to trust, with TLS.
-    pub trust: RootCertStore,
-    /// How long nothing may come before what is under way is taken for lost.
-    pub patience: Duration,
-    /// Process ids of the server, if they are known.
-    pub server: Vec<u32>,
-}
-
-/// What a client has done, all set-up included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Connections that stood, with TLS after the handshake.
-    pub established: u64,
-    /// Operations that were done.
-    pub operations: u64,
-    /// Connections that the server closed as it should.
-    pub clean: u64,
-    /// Connections with TLS that the server closed without a close_notify after all was done.
-    pub bare: u64,
-    /// Connections that the server reset after all was done.
-    pub reset: u64,
-    /// Connections that were made in place of such as the server closed between two requests.
-    pub renewed: u64,
-}
-
-/// What was negotiated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Negotiated {
-    /// The version of TLS.
-    pub protocol: String,
-    /// The cipher suite.
-    pub suite: String,
-    /// The group of the key exchange; none when a session of TLS 1.2 was resumed.
-    pub group: Option<String>,
-    /// Full or resumed.
-    pub handshake: String,
-}
 
 #[derive(Default)]
 struct Slot {
@@ -189,91 +137,6 @@ impl Client {
         Ok((Some((Arc::new(config), name)), tickets))
     }
 
-    fn set_up(&mut self) -> Result<(), BenchError> {
-        if let Some(tickets) = self.tickets.clone() {
-            self.collect(&tickets)?;
-        }
-        // The first operation must go well; of its response the others must be like.
-        self.send(0);
-        self.pump(|client| client.counts.operations > 0)?;
-        if self.settings.kind == WebKind::Request {
-            self.pump(|client| {
-                let standing = client.idle.len();
-                if client.begun() - standing < AT_ONCE {
-                    client.connect(None);
-                }
-                standing == client.slots.len()
-            })?;
-        }
-        self.done_before = self.counts.operations;
-        self.is_set_up = true;
-        self.meter.restart();
-        Ok(())
-    }
-
-    /// Makes full handshakes until there are tickets for all connections that may be under way.
-    fn collect(&mut self, tickets: &Tickets) -> Result<(), BenchError> {
-        tickets.collect(true);
-        let wanted = self.slots.len();
-        self.pump(|client| {
-            let (have, made) = (tickets.count(), client.counts.established as usize);
-            // Some come with every connection, or none ever will.
-            let more = have < wanted && (have > 0 || made < 2 * AT_ONCE) && made < 4 * wanted;
-            if more && client.begun() < AT_ONCE {
-                client.connect(None);
-            }
-            !more && client.begun() == 0
-        })?;
-        if tickets.count() == 0 {
-            return Err(self.failure(&Failure::NoTicket));
-        }
-        tickets.collect(false);
-        (self.desk.must_resume, self.negotiated) = (true, None);
-        Ok(())
-    }
-
-    /// Receives until `enough`, as long as there is progress and nothing is lost.
-    fn pump(&mut self, mut enough: impl FnMut(&mut Self) -> bool) -> Result<(), BenchError> {
-        let (mut counts, mut since) = (self.counts, Instant::now());
-        loop {
-            let is_enough = enough(self);
-            self.receive(&mut |_| ())?;
-            if std::mem::replace(&mut counts, self.counts) != self.counts {
-                since = Instant::now();
-            }
-            if since.elapsed() > self.settings.patience {
-                self.abandon();
-            }
-            if !self.losses.is_empty() {
-                return Err(self.lost_all());
-            }
-            if is_enough {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Waits until no connection is saying goodbye, after those that stay have said it too. Whoever does not get it
-    /// done in time is counted.
-    ///
-    /// # Errors
-    /// [`BenchError`] when a connection ends as it should not.
-    pub fn finish(&mut self) -> Result<(), BenchError> {
-        for i in std::mem::take(&mut self.idle) {
-            self.slots[i].idle = false;
-            let waits = self.slots[i].connection.as_mut().is_some_and(|c| c.close(&self.desk));
-            if !waits {
-                self.release(i);
-            }
-        }
-        let deadline = Instant::now() + self.settings.patience;
-        while self.begun() > 0 && Instant::now() < deadline {
-            self.receive(&mut |_| ())?;
-        }
-        self.abandon();
-        Ok(())
-    }
-
     /// Connections that were begun and have not ended.
     fn begun(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -300,6 +163,12 @@ impl Client {
     #[must_use]
     pub fn content(&self) -> Option<&[u8]> {
         self.desk.expected.plain()
+    }
+
+    /// Whether content comes as gzip.
+    #[must_use]
+    pub fn has_gzip(&self) -> bool {
+        matches!(self.desk.expected, Expected::Gzip { .. })
     }
 
     /// Begins a connection in a free place.
@@ -449,17 +318,6 @@ impl Client {
     }
 }
 
-impl Negotiated {
-    fn of(tls: &ClientConnection) -> Option<Self> {
-        Some(Self {
-            protocol: format!("{:?}", tls.protocol_version()?),
-            suite: format!("{:?}", tls.negotiated_cipher_suite()?.suite()),
-            group: tls.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())),
-            handshake: format!("{:?}", tls.handshake_kind()?),
-        })
-    }
-}
-
 impl Subject for Client {
     fn send(&mut self, tag: u64) -> bool {
         if self.in_flight() >= self.settings.depth || self.fatal.is_some() {
@@ -542,24 +400,6 @@ impl Client {
         self.under_way += 1;
         self.connect_for(tag);
         true
-    }
-}
-
-/// A request for the content, and for the end of the connection if it is to have one.
-fn request(settings: &Settings) -> Vec<u8> {
-    let Settings { path, address, host, .. } = settings;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let gzip = if settings.gzip { "Accept-Encoding: gzip\r\n" } else { "" };
-    let close = if settings.kind == WebKind::Connection { "Connection: close\r\n" } else { "" };
-    let port = address.port();
-    format!("GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{gzip}{close}\r\n").into_bytes()
-}
-
-fn broken(settings: &Settings, what: String, remedy: &str) -> BenchError {
-    BenchError::Program {
-        program: format!("the server at {}", settings.address),
-        what,
-        remedy: remedy.to_owned(),
     }
 }
 
