@@ -47,6 +47,9 @@ pub struct Step {
     pub closed: Option<Ending>,
 }
 
+/// What has changed, also when it then turned out to be broken, or the server did what it should not.
+pub type Looked = (Step, Result<(), Failure>);
+
 /// What is called with the tag of an operation that is done.
 pub type Done<'a> = &'a mut dyn FnMut(u64);
 
@@ -103,14 +106,11 @@ impl Connection {
     }
 
     /// Sends a request over an idle one.
-    ///
-    /// # Errors
-    /// [`Failure`] when it is broken.
-    pub fn request(&mut self, tag: u64, desk: &mut Desk, done: Done<'_>) -> Result<Step, Failure> {
+    pub fn request(&mut self, tag: u64, desk: &mut Desk, done: Done<'_>) -> Looked {
         self.tag = Some(tag);
         self.ask(desk);
         // A socket that does not take it is broken, and reading tells how.
-        if self.flush(desk) { self.advance(desk, true, done) } else { Ok(Step::default()) }
+        if self.flush(desk) { self.advance(desk, true, done) } else { (Step::default(), Ok(())) }
     }
 
     /// Closes an idle one. With TLS what follows is waiting for the server to do the same: true. Without, a connection
@@ -122,21 +122,28 @@ impl Connection {
     }
 
     /// Does what can be done without waiting. With `hangup` it is read up to its end.
-    ///
-    /// # Errors
-    /// [`Failure`] when it is broken, or the server does what it should not.
-    pub fn advance(&mut self, desk: &mut Desk, hangup: bool, done: Done<'_>) -> Result<Step, Failure> {
+    pub fn advance(&mut self, desk: &mut Desk, hangup: bool, done: Done<'_>) -> Looked {
         let mut step = Step::default();
+        let result = self.go_on(desk, hangup, &mut step, done);
+        (step, result)
+    }
+
+    fn go_on(
+        &mut self,
+        desk: &mut Desk,
+        hangup: bool,
+        step: &mut Step,
+        done: Done<'_>,
+    ) -> Result<(), Failure> {
         if self.stage == Stage::Connecting {
             if !socket::is_connected(&self.socket).map_err(Failure::Connect)? {
-                return Ok(step);
+                return Ok(());
             }
             self.stage = Stage::Handshake;
         }
         let broken = self.flush(desk);
-        self.settle(desk, &mut step, done)?;
-        self.read(desk, hangup || broken, &mut step, done)?;
-        Ok(step)
+        self.settle(desk, step, done)?;
+        self.read(desk, hangup || broken, step, done)
     }
 
     fn read(

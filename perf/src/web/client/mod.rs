@@ -20,7 +20,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use warpdrive_pmd::clock::ticks;
 
-use super::connection::{Connection, Desk, Ending, Step};
+use super::connection::{Connection, Desk, Ending, Looked};
 use super::content::Expected;
 use super::failure::{Failure, Losses, Stage};
 use super::meter::Meter;
@@ -124,7 +124,7 @@ impl Client {
         if settings.protocol == Protocol::Plain {
             let what = format!("{} needs TLS", settings.kind);
             return if needs_tls {
-                Err(broken(settings, what, "--protocol tls1.3"))
+                Err(broken(settings, what, "an https target, or load-https"))
             } else {
                 Ok((None, None))
             };
@@ -200,22 +200,13 @@ impl Client {
     /// Looks after a connection to which something happened.
     fn attend(&mut self, i: usize, hangup: bool, done: &mut dyn FnMut(u64)) {
         let Some(connection) = &mut self.slots[i].connection else { return };
-        let step = connection.advance(&mut self.desk, hangup, done);
-        self.after(i, step);
+        let looked = connection.advance(&mut self.desk, hangup, done);
+        self.after(i, looked);
     }
 
-    fn after(&mut self, i: usize, step: Result<Step, Failure>) {
+    fn after(&mut self, i: usize, (step, result): Looked) {
         let slot = &mut self.slots[i];
         let Some(connection) = &slot.connection else { return };
-        let step = match step {
-            Ok(step) => step,
-            Err(failure) => {
-                let had_operation = connection.has_operation();
-                self.under_way -= usize::from(had_operation);
-                self.release(i);
-                return self.fail(failure, had_operation);
-            }
-        };
         if step.established {
             self.counts.established += 1;
             if let (None, Some(tls)) = (&self.negotiated, connection.tls()) {
@@ -225,6 +216,12 @@ impl Client {
         if step.done {
             self.counts.operations += 1;
             self.under_way -= 1;
+        }
+        if let Err(failure) = result {
+            let had_operation = connection.has_operation();
+            self.under_way -= usize::from(had_operation);
+            self.release(i);
+            return self.fail(failure, had_operation);
         }
         if let Some(ending) = step.closed {
             match ending {
@@ -299,8 +296,8 @@ impl Client {
         slot.idle = false;
         let early = &mut self.early;
         if let Some(connection) = &mut slot.connection {
-            let step = connection.request(tag, &mut self.desk, &mut |tag| early.push(tag));
-            self.after(i, step);
+            let looked = connection.request(tag, &mut self.desk, &mut |tag| early.push(tag));
+            self.after(i, looked);
         }
         true
     }
