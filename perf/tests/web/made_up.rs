@@ -12,7 +12,7 @@ use warpdrive_perf::web::certificate::NAME;
 use warpdrive_perf::web::client::{Client, Settings};
 use warpdrive_perf::web::{Protocol, WebKind};
 
-use super::load;
+use super::{alone, load};
 
 /// Settings for a server without TLS that is made up.
 fn plain(address: SocketAddr, kind: WebKind) -> Settings {
@@ -25,7 +25,7 @@ fn plain(address: SocketAddr, kind: WebKind) -> Settings {
         gzip: false,
         depth: 4,
         trust: rustls::RootCertStore::empty(),
-        patience: Duration::from_millis(300),
+        patience: Duration::from_secs(1),
         server: vec![],
     }
 }
@@ -67,12 +67,13 @@ fn answer(stream: &mut TcpStream, status: &str, content: &str) {
 fn error(settings: Settings) -> String {
     let start = Instant::now();
     let error = Client::open(settings).err().expect("an error").to_string();
-    assert!(start.elapsed() < Duration::from_secs(3), "{error} took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{error} took {:?}", start.elapsed());
     error
 }
 
 #[test]
 fn a_server_that_never_answers_is_an_error_in_time() {
+    let _alone = alone();
     let silent = || made_up(|stream, _| drop(stream.read_to_end(&mut Vec::new())));
     let said = error(plain(silent(), WebKind::Request));
     assert!(said.contains("no answer in time before the end of the response"), "{said}");
@@ -82,6 +83,7 @@ fn a_server_that_never_answers_is_an_error_in_time() {
 
 #[test]
 fn a_server_that_is_not_there_or_says_no_is_an_error_with_the_reason() {
+    let _alone = alone();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let said = error(plain(nobody, WebKind::Connection));
     assert!(said.contains("not connected") && said.contains("refused"), "{said}");
@@ -106,6 +108,7 @@ fn a_server_that_is_not_there_or_says_no_is_an_error_with_the_reason() {
 
 #[test]
 fn what_a_server_loses_is_counted_with_the_reason_and_no_more_than_once() {
+    let _alone = alone();
     // Every fifth connection is reset, every seventh gets another status.
     let address = made_up(|stream, n| {
         asked(stream);
@@ -132,6 +135,7 @@ fn what_a_server_loses_is_counted_with_the_reason_and_no_more_than_once() {
 
 #[test]
 fn a_server_that_stops_answering_loses_what_was_under_way_and_then_ends_the_run() {
+    let _alone = alone();
     let answers = AtomicU64::new(0);
     let address = made_up(move |stream, _| {
         while asked(stream) {
@@ -143,16 +147,17 @@ fn a_server_that_stops_answering_loses_what_was_under_way_and_then_ends_the_run(
     let mut client = Client::open(plain(address, WebKind::Request)).unwrap();
     let start = Instant::now();
     let first = apply(&mut client, &Load { warm: Duration::ZERO, ..load(4, 100) }).unwrap();
-    assert_eq!((first.done, first.lost), (19, 4));
+    assert_eq!((client.counts().operations, first.lost), (20, 4));
     let losses = client.take_losses().to_string();
     assert!(losses.contains("4 x no answer in time before the end of the response"), "{losses}");
     let error = apply(&mut client, &load(4, 100)).unwrap_err().to_string();
     assert!(error.contains("nothing was done") && error.contains("no answer in time"), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]
 fn content_that_changes_ends_the_run() {
+    let _alone = alone();
     for (other, said) in [("hallo", "differs from that of the first response at byte 1"), ("hell", "4 bytes")]
     {
         let address = made_up(move |stream, n| {
@@ -170,6 +175,7 @@ fn content_that_changes_ends_the_run() {
 
 #[test]
 fn connections_that_the_server_closes_between_requests_are_made_anew_and_counted() {
+    let _alone = alone();
     let address = made_up(|stream, _| {
         for status in ["200 OK", "200 OK", "200 OK\r\nConnection: close"] {
             if !asked(stream) {
@@ -179,9 +185,11 @@ fn connections_that_the_server_closes_between_requests_are_made_anew_and_counted
         }
     });
     let mut client = Client::open(plain(address, WebKind::Request)).unwrap();
-    let outcome = apply(&mut client, &load(1, 100)).unwrap();
+    let shape = Shape::Open { rate: 100.0, arrivals: Arrivals::Constant };
+    let outcome = apply(&mut client, &Load { shape, warm: Duration::ZERO, ..load(1, 400) }).unwrap();
     let counts = client.counts();
-    assert!(outcome.done > 10 && outcome.lost == 0, "{counts:?}");
-    assert!(counts.renewed >= counts.operations / 3 - 4 && counts.renewed > 3, "{counts:?}");
+    assert!(outcome.sent >= 30 && outcome.lost == 0, "{counts:?}");
+    // Four connections bear twelve operations, the first of the set-up among them.
+    assert!(counts.renewed >= (counts.operations - 12) / 3, "{counts:?}");
     assert_eq!(client.in_flight(), 0);
 }
