@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
-use warpdrive_perf::{Arrivals, LoadOptions, Mode, Rate, SAMPLES, SEED};
+use warpdrive_perf::web::{Protocol, Target, WebKind};
+use warpdrive_perf::{Arrivals, LoadOptions, Mode, Rate, SAMPLES, SEED, WebOptions};
 use warpdrive_pmd::engine::rsa::Simd;
 
 /// A poll-mode dataplane with accelerator queues, in user space.
@@ -145,6 +146,8 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub load: LoadArgs,
     #[command(flatten)]
+    pub web: WebArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
     /// One JSON object a line.
     #[arg(long)]
@@ -209,6 +212,44 @@ impl LoadArgs {
             arrivals: self.arrivals,
             bound: self.bound,
             soak: self.duration,
+        }
+    }
+}
+
+/// What the benches load-tls and load-https do.
+#[derive(Args)]
+#[command(next_help_heading = "Web (load-tls, load-https)")]
+pub struct WebArgs {
+    /// A server that runs already, of this machine or a private network: https://127.0.0.1:8443/path.
+    #[arg(long, value_name = "URL")]
+    pub target: Option<Target>,
+    /// A PEM file with the certificate of the target, or of who signed it.
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub ca: Option<PathBuf>,
+    /// What one operation is: handshake or resumed (load-tls), request or connection (load-https).
+    #[arg(long, value_name = "OP")]
+    pub op: Option<WebKind>,
+    /// What is spoken: tls1.3, tls1.2 or http.
+    #[arg(long, value_name = "NAME")]
+    pub protocol: Option<Protocol>,
+    /// Bytes of a response's content.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=16_777_216).map(|n| n as usize))]
+    pub body: Option<usize>,
+    /// Ask for gzip.
+    #[arg(long)]
+    pub gzip: bool,
+}
+
+impl WebArgs {
+    /// As the harness wants them.
+    pub fn options(&self) -> WebOptions {
+        WebOptions {
+            target: self.target.clone(),
+            ca: self.ca.clone(),
+            kind: self.op,
+            protocol: self.protocol,
+            body: self.body,
+            gzip: self.gzip,
         }
     }
 }

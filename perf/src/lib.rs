@@ -41,12 +41,14 @@ pub mod statistics;
 pub mod subjects;
 pub mod syscalls;
 pub mod testpmd;
+pub mod web;
 pub mod wire;
 mod zip;
 
 pub use load::{LoadOptions, Rate};
 pub use measure::{Better, Line, Machine};
 pub use record::{Arrivals, Curve, Mode, Point, Record, Report};
+pub use web::WebOptions;
 
 /// A bench: its name and what it does.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -179,6 +181,8 @@ pub const BENCHES: &[Bench] = &[
     subjects::rsa::BENCH,
     subjects::zip::BENCH,
     subjects::pipeline::BENCH,
+    web::bench::TLS,
+    web::bench::HTTPS,
 ];
 
 /// The seed of a user who gives none.
@@ -215,6 +219,8 @@ pub struct Options {
     pub input: Option<String>,
     /// The port where they go out, instead of the first.
     pub output: Option<String>,
+    /// What the benches of the web do.
+    pub web: WebOptions,
     /// Set when the user wants an end.
     pub stop: Arc<AtomicBool>,
 }
@@ -268,7 +274,7 @@ impl Options {
         if self.quick {
             command += " --quick";
         }
-        command + &self.load.words()
+        command + &self.load.words() + &self.web.words()
     }
 
     /// Short slices on the cpus of this machine.
@@ -288,6 +294,7 @@ impl Options {
             config: None,
             input: None,
             output: None,
+            web: WebOptions::default(),
             stop: Arc::new(AtomicBool::new(false)),
         }
     }

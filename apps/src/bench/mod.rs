@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use warpdrive_perf::baseline::{self, Change, Verdict};
 use warpdrive_perf::record::{Failure, SCHEMA};
 use warpdrive_perf::{
-    BENCHES, Bench, BenchError, Machine, Options, Record, Report, find, markdown, syscalls,
+    BENCHES, Bench, BenchError, Machine, Options, Record, Report, find, markdown, report, syscalls,
 };
 use warpdrive_pipeline::diag::known_names;
 
@@ -110,6 +110,7 @@ fn options(
         samples: args.samples,
         quick: args.quick,
         load: args.load.options(),
+        web: args.web.options(),
         config: args.config.clone(),
         input: args.load.input.clone(),
         output: args.load.output.clone(),
@@ -249,6 +250,19 @@ impl<'a> Session<'a> {
 
     fn write(&self, output: &OutputArgs) -> Result<(), BenchError> {
         let say = |path: &Path| eprintln!("written: {}", path.display());
+        if let Some(folder) = &output.out {
+            for path in report::write(&self.report, folder)? {
+                say(&path);
+            }
+        }
+        if let Some(path) = &output.html {
+            std::fs::write(path, report::html(&self.report)).map_err(|cause| BenchError::Io {
+                what: format!("cannot write {}", path.display()),
+                cause,
+                remedy: "--html FILE, where this user may write",
+            })?;
+            say(path);
+        }
         if let Some(path) = &output.markdown {
             markdown::replace(path, &self.report)?;
             say(path);
