@@ -42,6 +42,9 @@ fn sample() -> Report {
         program: "warpdrive".into(),
         crypto_mb: None,
         corpus: None,
+        config: None,
+        input: None,
+        output: None,
         seed: 1,
         samples: 100,
         quick: true,
@@ -88,7 +91,7 @@ fn all_files_are_there_and_whole() {
 
     let curves = report.records.iter().filter_map(|record| match record {
         Record::Curve(curve) => Some(&curve.points),
-        Record::Comparison(_) => None,
+        Record::Comparison(_) | Record::Failed(_) => None,
     });
     let latencies = curves.flatten().filter_map(|p| p.latency.as_ref());
     let with_distribution = latencies.filter(|l| !l.curve.is_empty()).count();

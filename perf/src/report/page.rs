@@ -9,7 +9,7 @@ use super::figure::Figure;
 use super::warnings::warnings;
 use super::{figures, lines, number, ratios, render, stems, tables, theme};
 use crate::measure::{Line, Machine};
-use crate::record::{Curve, Mode, Record, Report};
+use crate::record::{Curve, Failure, Mode, Record, Report};
 
 /// How the page looks.
 const STYLE: &str = include_str!("style.css");
@@ -28,9 +28,14 @@ pub fn html_of(report: &Report, figures: &[Figure]) -> String {
     let curves = || {
         report.records.iter().zip(&stems).filter_map(|(record, stem)| match record {
             Record::Curve(curve) => Some((curve, stem.as_str())),
-            Record::Comparison(_) => None,
+            Record::Comparison(_) | Record::Failed(_) => None,
         })
     };
+    let failures: Vec<&Failure> = report
+        .records
+        .iter()
+        .filter_map(|record| if let Record::Failed(failure) = record { Some(failure) } else { None })
+        .collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -50,6 +55,7 @@ pub fn html_of(report: &Report, figures: &[Figure]) -> String {
                 main {
                     (warned(&warnings(report)))
                     (machine(&report.machine, report))
+                    (failed(&failures))
                     @if report.records.is_empty() { p { "There are no results." } } @else {
                         (contents(!lines.is_empty(), curves()))
                     }
@@ -86,10 +92,25 @@ fn warned(warnings: &[String]) -> Markup {
     }
 }
 
+/// Benches that gave no result, or no further one.
+fn failed(failures: &[&Failure]) -> Markup {
+    html! {
+        @if !failures.is_empty() {
+            section .warnings aria-labelledby="failures" {
+                h2 #failures { "Benches that were not run to their end" }
+                @for failure in failures {
+                    p { strong { (failure.name) } ": " (failure.error) }
+                    (command(&failure.command))
+                }
+            }
+        }
+    }
+}
+
 fn machine(machine: &Machine, report: &Report) -> Markup {
     let facts = [
         ("cpu", machine.cpu.clone()),
-        ("time-stamp counter", format!("{} MHz", number::plain(machine.tsc_hz as f64 / 1e6))),
+        ("time-stamp counter", clock(machine)),
         ("kernel", machine.kernel.clone()),
         ("load average before", machine.load.to_string()),
         ("free pages of 2 MiB", machine.free_hugepages.to_string()),
@@ -110,6 +131,14 @@ fn machine(machine: &Machine, report: &Report) -> Markup {
             @if !machine.gaps.is_empty() { (tables::gaps(&machine.gaps)) }
         }
     }
+}
+
+/// What is known of the clock.
+fn clock(machine: &Machine) -> String {
+    let steady =
+        if machine.tsc_invariant { "one rate in all states" } else { "not known to run at one rate" };
+    let (mhz, drift) = (number::plain(machine.tsc_hz as f64 / 1e6), machine.tsc_drift_ppm);
+    format!("{mhz} MHz, {steady}, {drift} ppm from the kernel's clock")
 }
 
 fn contents<'a>(comparisons: bool, curves: impl Iterator<Item = (&'a Curve, &'a str)>) -> Markup {
@@ -250,6 +279,11 @@ mod tests {
                         found.criterion = EVIL.into();
                     }
                 }
+                Record::Failed(failure) => {
+                    for text in [&mut failure.name, &mut failure.error, &mut failure.command] {
+                        *text = EVIL.into();
+                    }
+                }
             }
         }
         let page = html(&report);
@@ -278,6 +312,8 @@ mod tests {
             "AMD EPYC 9654",
             "OpenSSL",
             "Noisy: cpu 0",
+            "<strong>forward-af-xdp</strong>: /home/a b/&lt;corpus&gt;: no such file",
+            "3.5 ppm",
             "warpdrive bench --all --corpus",
             "id=\"pipeline-zero-loss\"",
             "Found: <strong>803.6 k packets/s</strong>",

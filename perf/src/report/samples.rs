@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::load::run::histogram;
 use crate::load::{Outcome, Shape};
 use crate::measure::{Better, Gaps, Line, Machine};
-use crate::record::{Arrivals, Curve, Found, Mode, Point, Record, Report, SCHEMA, StageTime};
+use crate::record::{Arrivals, Curve, Failure, Found, Mode, Point, Record, Report, SCHEMA, StageTime};
 
 /// What a made-up subject does in a second at most.
 const CAPACITY: f64 = 820_000.0;
@@ -153,6 +153,11 @@ pub fn report() -> Report {
     records.push(alone.into());
     records
         .extend([Mode::Closed, Mode::Open, Mode::ZeroLoss, Mode::P99, Mode::Soak].map(|m| curve(m).into()));
+    records.push(Record::Failed(Failure {
+        name: "forward-af-xdp".into(),
+        error: "/home/a b/<corpus>: no such file. Remedy: name a folder".into(),
+        command: "warpdrive bench forward-af-xdp --json".into(),
+    }));
     Report {
         schema: SCHEMA.into(),
         started_unix: 1_795_286_400,
@@ -164,6 +169,8 @@ pub fn report() -> Report {
         machine: Machine {
             cpu: "AMD EPYC 9654 96-Core Processor".into(),
             tsc_hz: 2_596_116_915,
+            tsc_invariant: true,
+            tsc_drift_ppm: 3.5,
             kernel: "6.18.44".into(),
             load: 1.3,
             free_hugepages: 256,

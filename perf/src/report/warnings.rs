@@ -1,13 +1,10 @@
 //! What a reader should know before believing a number: that the machine was not its own.
 
-use super::number;
 use crate::measure::Machine;
 use crate::record::{Record, Report};
 
 /// A load average above this: other programs ran.
 const LOAD: f64 = 0.7;
-/// More of a cpu's time lost than this, in percent.
-const LOST_PERCENT: f64 = 1.0;
 /// Notes of curves that begin so are about the machine.
 const OTHER_LOAD: &str = "OTHER LOAD";
 
@@ -19,6 +16,7 @@ pub fn warnings(report: &Report) -> Vec<String> {
         let notes = match record {
             Record::Comparison(line) => &line.notes,
             Record::Curve(curve) => &curve.notes,
+            Record::Failed(_) => continue,
         };
         let loud = notes.iter().filter(|n| n.starts_with(OTHER_LOAD));
         warnings.extend(loud.map(|note| format!("{}: {note}", record.name())));
@@ -27,27 +25,9 @@ pub fn warnings(report: &Report) -> Vec<String> {
 }
 
 fn of_machine(machine: &Machine) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if machine.load > LOAD {
-        warnings.push(format!(
-            "Noisy: the load average was {} before measuring, so other programs ran.",
-            machine.load
-        ));
-    }
-    for gaps in &machine.gaps {
-        if gaps.over_100us > 0 || gaps.lost_percent > LOST_PERCENT {
-            warnings.push(format!(
-                "Noisy: cpu {} was taken away from a thread that did nothing but look at the clock: {} times for more \
-                 than 100 us, {} us at the longest, {} % of {} ms. Tails beyond that are the machine's.",
-                gaps.cpu,
-                gaps.over_100us,
-                number::plain(gaps.longest_us),
-                number::plain(gaps.lost_percent),
-                gaps.spun_ms
-            ));
-        }
-    }
-    warnings
+    let load = (machine.load > LOAD)
+        .then(|| format!("the load average was {} before measuring, so other programs ran", machine.load));
+    load.into_iter().chain(machine.doubts()).map(|doubt| format!("Noisy: {doubt}.")).collect()
 }
 
 #[cfg(test)]
@@ -68,11 +48,11 @@ mod tests {
     #[test]
     fn load_gaps_and_notes_are_said() {
         let mut report = samples::report();
-        report.records[0].notes_mut().push(format!("{OTHER_LOAD} ON THE MACHINE: 50 %"));
+        report.records[0].notes_mut().unwrap().push(format!("{OTHER_LOAD} ON THE MACHINE: 50 %"));
         let said = warnings(&report);
         assert_eq!(said.len(), 4, "{said:?}");
         assert!(
-            said[0].contains("1.3") && said[1].contains("cpu 0") && said[1].contains("2,483 us"),
+            said[0].contains("1.3") && said[1].contains("cpu 0") && said[1].contains("2483 us"),
             "{said:?}"
         );
         assert!(said[3].starts_with("rsa2048: OTHER LOAD"), "{said:?}");
