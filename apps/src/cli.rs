@@ -70,7 +70,7 @@ pub enum Command {
         json: bool,
     },
     /// Measure our code and a neighbour's in turn, in one run, on the same cores.
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Compress or decompress files, as gzip does, on all cores.
     Zip(Box<crate::zip::ZipArgs>),
     /// Print a completion script for a shell.

@@ -477,9 +477,9 @@ impl<'a> Builder<'a> {
                 mailbox: Mailbox { empty: for_worker, full: from_worker },
                 watched: Watched::default(),
             };
-            let thread = spawn(worker, worker_plan.lcore, worker_plan.cpus, self.strict.clone())?;
+            let (thread, id) = spawn(worker, worker_plan.lcore, worker_plan.cpus, self.strict.clone())?;
             running.latency.push(fresh.clone());
-            running.workers.push(WorkerHandle { thread: Some(thread), empty, full, spare: Some(fresh) });
+            running.workers.push(WorkerHandle { thread: Some(thread), id, empty, full, spare: Some(fresh) });
         }
         running.pipelines = observed.into_iter().flatten().collect();
         if let Some(supervisor) = &running.strict {
@@ -497,8 +497,8 @@ fn spawn(
     lcore: usize,
     cpus: cores::CpuSet,
     supervisor: Option<Arc<Supervisor>>,
-) -> Result<JoinHandle<WorkerReport>, LaunchError> {
-    let (ready, started) = std::sync::mpsc::sync_channel::<Result<(), LaunchError>>(1);
+) -> Result<(JoinHandle<WorkerReport>, u32), LaunchError> {
+    let (ready, started) = std::sync::mpsc::sync_channel::<Result<u32, LaunchError>>(1);
     let name = format!("worker-{lcore}");
     let thread = std::thread::Builder::new()
         .name(name.clone())
@@ -514,7 +514,7 @@ fn spawn(
                 });
             let slot = match prepared {
                 Ok(slot) => {
-                    let _ = ready.send(Ok(()));
+                    let _ = ready.send(Ok(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()));
                     slot
                 }
                 Err(e) => {
@@ -528,7 +528,7 @@ fn spawn(
         })
         .map_err(|cause| LaunchError::Thread { lcore, cause })?;
     match started.recv() {
-        Ok(Ok(())) => Ok(thread),
+        Ok(Ok(id)) => Ok((thread, id)),
         Ok(Err(e)) => Err(e),
         Err(_) => {
             Err(LaunchError::Thread { lcore, cause: std::io::Error::other("the thread ended at once") })

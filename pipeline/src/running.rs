@@ -56,6 +56,8 @@ pub(crate) struct ObservedPipeline {
 /// The control plane's ends of a worker.
 pub(crate) struct WorkerHandle {
     pub(crate) thread: Option<JoinHandle<WorkerReport>>,
+    /// The kernel's number of it.
+    pub(crate) id: u32,
     pub(crate) empty: Producer<Vec<PipelineLatency>>,
     pub(crate) full: Consumer<Vec<PipelineLatency>>,
     /// The set that is not with the worker now.
@@ -155,6 +157,11 @@ impl Running {
     pub fn failures(&self) -> Vec<(String, String)> {
         let failure = |p: &OpenPort| Some((p.port.info().name.clone(), p.port.failure()?));
         self.ports.iter().filter_map(failure).collect()
+    }
+
+    /// The kernel's numbers of the workers' threads, in the order of the plan.
+    pub fn worker_threads(&self) -> impl Iterator<Item = u32> {
+        self.workers.iter().map(|w| w.id)
     }
 
     /// The pools, in the order of the plan.

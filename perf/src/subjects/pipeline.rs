@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use warpdrive_pipeline::config::Config;
 use warpdrive_pipeline::cores;
 use warpdrive_pipeline::launch::{self, launch};
@@ -24,7 +25,7 @@ use crate::record::StageTime;
 use crate::statistics::rounded;
 use crate::wire::frame::{Kind as Frame, SHORTEST};
 use crate::wire::{Generator, Wiring};
-use crate::{Bench, BenchError, Emit, Kind, Options, os};
+use crate::{Bench, BenchError, Emit, Kind, Options};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -159,7 +160,13 @@ impl InMemory {
         }
         let pool = plan.ports[ends.input].pool;
         plan.pools[pool].config.buffers += BUFFERS;
-        let running = launch(plan, &launch::Options::default())?;
+        let demo = TempDir::with_prefix("warpdrive-perf-").map_err(|cause| BenchError::Io {
+            what: "cannot make a folder for demo keys".to_owned(),
+            cause,
+            remedy: "TMPDIR=... names a folder with space left",
+        })?;
+        let options = launch::Options { packets: None, demo_folder: Some(demo.path().to_owned()) };
+        let running = launch(plan, &options)?;
         let pool = running.pools()[pool].clone();
         let open = |port: usize| {
             let config = RingConfig { peer: Some(plan.ports[port].name.clone()), slots: SLOTS };
@@ -169,9 +176,8 @@ impl InMemory {
         let tx = input.tx_queue(0)?;
         let rx =
             if ends.output == ends.input { input.rx_queue(0)? } else { open(ends.output)?.rx_queue(0)? };
-        let worker = plan.workers.first().map(|w| format!("worker-{}", w.lcore));
         let wiring = Wiring { tx, rx, pool, kind: Frame::Udp, size: SIZE, depth: DEPTH };
-        let engine = worker.and_then(|name| os::thread_named(&name));
+        let engine = running.worker_threads().next();
         let generator = Generator::new(wiring)?.with_frames(frames)?.with_engine(engine);
         let facts = running.report.got.iter().filter_map(|fact| fact.split_once(": "));
         let facts = facts.map(|(what, is)| (what.replace('"', ""), is.to_owned())).collect();
@@ -275,9 +281,9 @@ fn frames(plan: &Plan, input: usize) -> Result<Vec<Box<[u8]>>, BenchError> {
         std::fs::read(file).map_err(wrong)?
     };
     let capture = pcap::parse(&bytes).map_err(|e| wrong(std::io::Error::other(e)))?;
-    let frames = capture.records.iter().take(FRAMES).map(|r| bytes[r.offset..][..r.len as usize].into());
     // Those that are too short have no place for a number.
-    let frames: Vec<Box<[u8]>> = frames.filter(|f: &Box<[u8]>| f.len() >= SHORTEST).collect();
+    let long = capture.records.iter().filter(|r| r.len as usize >= SHORTEST).take(FRAMES);
+    let frames: Vec<Box<[u8]>> = long.map(|r| bytes[r.offset..][..r.len as usize].into()).collect();
     if frames.is_empty() {
         return Err(wrong(std::io::Error::other("there is none of 60 bytes or more in it")));
     }

@@ -1,7 +1,7 @@
 //! `load-forward-ring`: a pipeline of this process that receives from a ring port and sends back to it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use warpdrive_mempool::Mempool;
 use warpdrive_pipeline::config::Config;
@@ -18,7 +18,7 @@ use super::{SIZE, UNIT, drive, facts, pool};
 use crate::load::modes::About;
 use crate::measure::on_cpu;
 use crate::peers::PageSize;
-use crate::{BenchError, Emit, Options, os};
+use crate::{BenchError, Emit, Options};
 
 /// Slots of either ring.
 const SLOTS: usize = 1024;
@@ -26,8 +26,6 @@ const SLOTS: usize = 1024;
 const DEPTH: usize = SLOTS / 2;
 /// Only a stage can lose something here, and only a machine that is busy keeps it for long.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// A worker names itself after it was started.
-const NAMED: Duration = Duration::from_secs(5);
 
 /// Runs the bench.
 pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
@@ -86,7 +84,7 @@ impl Far {
         plan.ports[0].config =
             PortConfig::Ring(RingConfig { peer: Some(format!("{port}-far")), slots: SLOTS });
         let running = launch(&plan, &launch::Options::default())?;
-        let engine = worker_thread(cpu);
+        let engine = running.worker_threads().next();
         Ok(Self { running, port, engine })
     }
 
@@ -119,18 +117,6 @@ impl Far {
             return Err(BenchError::Bug(format!("the pipeline ended badly: {ended:?}")));
         }
         Ok(())
-    }
-}
-
-/// The thread of the worker on a cpu, if it can be told.
-fn worker_thread(cpu: usize) -> Option<u32> {
-    let since = Instant::now();
-    loop {
-        let thread = os::thread_named(&format!("worker-{cpu}"));
-        if thread.is_some() || since.elapsed() > NAMED {
-            return thread;
-        }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
