@@ -1,6 +1,6 @@
 //! A queue of an accelerator, with requests that go round: what comes back is sent again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use warpdrive_mempool::Mempool;
@@ -27,7 +27,8 @@ pub struct DeviceRig {
     depth: usize,
     /// Sent, but not given to the queue yet.
     batch: Vec<Request>,
-    spare: Vec<Request>,
+    /// In the order in which they came back: all take their turn, however few are under way.
+    spare: VecDeque<Request>,
     back: Vec<Completion>,
     engine_thread: Option<u32>,
     device: Box<dyn Device>,
@@ -95,7 +96,7 @@ impl Subject for DeviceRig {
         if self.batch.len() == BURST {
             return false;
         }
-        let Some(request) = self.spare.pop() else { return false };
+        let Some(request) = self.spare.pop_front() else { return false };
         self.batch.push(request.with_tag(tag));
         true
     }
@@ -120,7 +121,7 @@ impl Subject for DeviceRig {
                 return Err(BenchError::Bug(format!("a request ended as {:?}", completion.status)));
             }
             done(completion.request.tag);
-            self.spare.push(completion.request);
+            self.spare.push_back(completion.request);
         }
         Ok(n)
     }
