@@ -266,7 +266,7 @@ pub struct Percentile {
 pub struct StageTime {
     /// Its kind and place.
     pub name: String,
-    /// Packets that came out.
+    /// Packets that it had.
     pub packets: u64,
     pub p50: f64,
     pub p99: f64,

@@ -198,6 +198,11 @@ impl Running {
         }
     }
 
+    /// Forgets the latency that was collected so far.
+    pub fn reset_latency(&mut self) {
+        self.latency.iter_mut().flatten().for_each(PipelineLatency::reset);
+    }
+
     /// Waits for the workers to end, closes ports and devices, and says whether every buffer came back.
     pub fn join(mut self) -> Ended {
         for w in 0..self.workers.len() {

@@ -12,6 +12,7 @@ use crate::BenchError;
 use crate::record::{Arrivals, StageTime};
 
 pub mod arrivals;
+mod bed;
 pub mod modes;
 pub mod nothing;
 pub mod options;
@@ -71,7 +72,7 @@ pub trait Subject {
         None
     }
 
-    /// Where the time went, since it was made.
+    /// Where the time went, since this was last asked.
     fn stages(&mut self) -> Vec<StageTime> {
         Vec::new()
     }

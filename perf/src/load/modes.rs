@@ -1,11 +1,9 @@
 //! Sweeps and curves: many loads on one subject, and what is said of them.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use super::{Load, Rate, Shape, Subject, apply, nothing, search, soak};
-use crate::record::{Arrivals, Curve, Mode, Point};
-use crate::statistics::Summary;
+pub use super::bed::About;
+use super::bed::Bed;
+use super::{Rate, Shape, Subject, nothing, search, soak};
+use crate::record::{Curve, Mode, Point};
 use crate::{BenchError, Emit, Options};
 
 /// Depths of a closed loop, of those that the subject takes.
@@ -16,23 +14,8 @@ const QUICK_DEPTHS: [usize; 5] = [1, 4, 16, 64, 256];
 const PERCENT: [f64; 9] = [10.0, 30.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 100.0];
 /// Of a quick one.
 const QUICK_PERCENT: [f64; 3] = [20.0, 50.0, 80.0];
-/// The part of a load's length that passes before it counts.
-const WARM: f64 = 0.2;
 /// Less than this part of their cpus, in percent, and sender or engine were held up by others.
 const LEAST_SHARE: f64 = 97.0;
-
-/// What is measured, for its reader.
-#[derive(Clone, Debug)]
-pub struct About {
-    /// The bench.
-    pub bench: &'static str,
-    /// What one operation is, and from where to where its latency counts.
-    pub what: String,
-    /// What rates count in.
-    pub unit: &'static str,
-    /// Facts by name: device, simd, pages, dma, cpus, …
-    pub facts: BTreeMap<String, String>,
-}
 
 /// Puts a subject under the loads that the user wants. The calling thread is the sender; it should be pinned.
 ///
@@ -49,124 +32,60 @@ pub fn drive(
     for mode in modes {
         let mut curve = bed.curve(mode);
         match mode {
-            Mode::Closed => bed.sweep(&mut curve)?,
-            Mode::Open => bed.rates(&mut curve)?,
+            Mode::Closed => sweep(&mut bed, &mut curve)?,
+            Mode::Open => rates(&mut bed, &mut curve)?,
             Mode::ZeroLoss => search::zero_loss(&mut bed, &mut curve)?,
             Mode::P99 => search::p99(&mut bed, &mut curve)?,
             Mode::Soak => soak::soak(&mut bed, &mut curve)?,
         }
-        curve.stages = bed.subject.stages();
         curve.notes.extend(doubts(&curve.points));
         emit(curve.into());
     }
     Ok(())
 }
 
-/// A subject, and how it is to be measured.
-pub struct Bed<'a> {
-    pub(super) options: &'a Options,
-    pub(super) about: &'a About,
-    pub(super) overhead_ns: u64,
-    pub(super) subject: &'a mut dyn Subject,
+fn sweep(bed: &mut Bed<'_>, curve: &mut Curve) -> Result<(), BenchError> {
+    let most = bed.subject.max_depth();
+    let depths = match (&bed.options.load.depths, bed.options.quick) {
+        (wanted, _) if !wanted.is_empty() => wanted.clone(),
+        (_, true) => QUICK_DEPTHS.to_vec(),
+        _ => DEPTHS.to_vec(),
+    };
+    let (depths, too_deep): (Vec<usize>, Vec<usize>) = depths.iter().partition(|d| **d <= most);
+    if !too_deep.is_empty() && !bed.options.load.depths.is_empty() {
+        curve.notes.push(format!("depths {too_deep:?} left out: the subject takes {most} at most"));
+    }
+    points(bed, curve, depths.into_iter().map(|depth| Shape::Closed { depth }).collect())
 }
 
-impl Bed<'_> {
-    fn curve(&self, mode: Mode) -> Curve {
-        let About { bench, what, unit, facts } = self.about;
-        let mut facts = facts.clone();
-        facts.insert("overhead".to_owned(), format!("{} ns of the harness taken off", self.overhead_ns));
-        let from = match mode {
-            Mode::Closed => "closed loop: latency from when an operation was sent",
-            _ => "open loop: latency from when an operation was due, sent or not",
-        };
-        Curve {
-            name: format!("{bench}-{}", mode.name()),
-            about: what.clone(),
-            mode,
-            unit: (*unit).to_owned(),
-            facts,
-            points: Vec::new(),
-            found: None,
-            stages: Vec::new(),
-            command: self.options.command(bench),
-            notes: vec![from.to_owned()],
+fn rates(bed: &mut Bed<'_>, curve: &mut Curve) -> Result<(), BenchError> {
+    let rates: Vec<Rate> = match (&bed.options.load.rates, bed.options.quick) {
+        (wanted, _) if !wanted.is_empty() => wanted.clone(),
+        (_, true) => QUICK_PERCENT.map(Rate::Percent).to_vec(),
+        _ => PERCENT.map(Rate::Percent).to_vec(),
+    };
+    let capacity = bed.capacity_if(rates.iter().any(|r| matches!(r, Rate::Percent(_))), curve)?;
+    let shapes = rates.iter().map(|rate| bed.open(rate.of(capacity))).collect();
+    points(bed, curve, shapes)
+}
+
+/// One point for each load. Where the time goes is asked of the one in the middle.
+fn points(bed: &mut Bed<'_>, curve: &mut Curve, shapes: Vec<Shape>) -> Result<(), BenchError> {
+    let middle = shapes.len() / 2;
+    for (i, shape) in shapes.into_iter().enumerate() {
+        if i == middle {
+            bed.subject.stages();
         }
-    }
-
-    /// One point: a load, repeated.
-    pub(super) fn point(&mut self, shape: Shape) -> Result<Point, BenchError> {
-        let outcomes = (0..self.options.rounds)
-            .map(|round| self.once(shape, self.options.slice, round as u64))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Point::of(shape, &outcomes))
-    }
-
-    /// One load.
-    pub(super) fn once(
-        &mut self,
-        shape: Shape,
-        length: Duration,
-        round: u64,
-    ) -> Result<super::Outcome, BenchError> {
-        self.options.go_on()?;
-        let seed = self.options.seed.wrapping_add(round);
-        let load = Load { shape, warm: length.mul_f64(WARM), length, seed, overhead_ns: self.overhead_ns };
-        apply(self.subject, &load)
-    }
-
-    fn sweep(&mut self, curve: &mut Curve) -> Result<(), BenchError> {
-        let most = self.subject.max_depth();
-        let depths = match (&self.options.load.depths, self.options.quick) {
-            (wanted, _) if !wanted.is_empty() => wanted.clone(),
-            (_, true) => QUICK_DEPTHS.to_vec(),
-            _ => DEPTHS.to_vec(),
-        };
-        let (depths, too_deep): (Vec<usize>, Vec<usize>) = depths.iter().partition(|d| **d <= most);
-        if !too_deep.is_empty() && !self.options.load.depths.is_empty() {
-            curve.notes.push(format!("depths {too_deep:?} left out: the subject takes {most} at most"));
+        let point = bed.point(shape)?;
+        if i == middle {
+            curve.stages = bed.subject.stages();
+            if !curve.stages.is_empty() {
+                curve.notes.push(format!("the time of stages is that at {}", point.label()));
+            }
         }
-        for depth in depths {
-            let point = self.point(Shape::Closed { depth })?;
-            curve.points.push(point);
-        }
-        Ok(())
+        curve.points.push(point);
     }
-
-    fn rates(&mut self, curve: &mut Curve) -> Result<(), BenchError> {
-        let rates: Vec<Rate> = match (&self.options.load.rates, self.options.quick) {
-            (wanted, _) if !wanted.is_empty() => wanted.clone(),
-            (_, true) => QUICK_PERCENT.map(Rate::Percent).to_vec(),
-            _ => PERCENT.map(Rate::Percent).to_vec(),
-        };
-        let capacity = self.capacity_if(rates.iter().any(|r| matches!(r, Rate::Percent(_))), curve)?;
-        for rate in rates {
-            let point = self.point(self.open(rate.of(capacity)))?;
-            curve.points.push(point);
-        }
-        Ok(())
-    }
-
-    pub(super) fn open(&self, rate: f64) -> Shape {
-        Shape::Open { rate, arrivals: self.options.load.arrivals }
-    }
-
-    /// What the subject does in a second when as much is under way as it takes; noted in the curve. 0 when not wanted.
-    pub(super) fn capacity_if(&mut self, wanted: bool, curve: &mut Curve) -> Result<f64, BenchError> {
-        if !wanted {
-            return Ok(0.0);
-        }
-        let shape = Shape::Closed { depth: self.subject.max_depth() };
-        let capacity = self.point(shape)?.rate;
-        let Summary { median, min, max, .. } = capacity;
-        curve.facts.insert(
-            "capacity".to_owned(),
-            format!(
-                "{median} {} in a closed loop as deep as it goes ({min} to {max}), measured before",
-                self.about.unit
-            ),
-        );
-        Ok(median)
-    }
+    Ok(())
 }
 
 /// What a reader should doubt.
@@ -192,17 +111,11 @@ fn doubts(points: &[Point]) -> Vec<String> {
     doubts
 }
 
-/// How arrivals are called.
-#[must_use]
-pub fn arrivals_name(arrivals: Arrivals) -> &'static str {
-    match arrivals {
-        Arrivals::Constant => "constant",
-        Arrivals::Poisson => "Poisson",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
     use super::super::nothing::Servant;
     use super::*;
     use crate::record::Record;

@@ -1,7 +1,7 @@
 //! The highest rate at which something holds: by halving, as RFC 2544 (26.1) has it.
 
 use super::Outcome;
-use super::modes::Bed;
+use super::bed::Bed;
 use crate::BenchError;
 use crate::record::{Curve, Found, Point};
 use crate::statistics::rounded;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Rate;
-use super::modes::Bed;
+use super::bed::Bed;
 use crate::BenchError;
 use crate::record::{Curve, Latency, Point};
 use crate::statistics::median;

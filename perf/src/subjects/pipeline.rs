@@ -141,6 +141,8 @@ impl Ends {
 pub struct InMemory {
     generator: Generator,
     running: Running,
+    /// Packets that each stage had given when last asked.
+    counted: BTreeMap<String, u64>,
 }
 
 impl InMemory {
@@ -181,7 +183,7 @@ impl InMemory {
         let generator = Generator::new(wiring)?.with_frames(frames)?.with_engine(engine);
         let facts = running.report.got.iter().filter_map(|fact| fact.split_once(": "));
         let facts = facts.map(|(what, is)| (what.replace('"', ""), is.to_owned())).collect();
-        Ok((Self { generator, running }, facts))
+        Ok((Self { generator, running, counted: BTreeMap::new() }, facts))
     }
 
     /// Ends it.
@@ -189,7 +191,7 @@ impl InMemory {
     /// # Errors
     /// [`BenchError::Bug`] when it ended badly.
     pub fn end(self) -> Result<(), BenchError> {
-        let Self { generator, running } = self;
+        let Self { generator, running, .. } = self;
         drop(generator);
         running.stop();
         let ended = running.join();
@@ -245,8 +247,10 @@ impl Subject for InMemory {
         }
         let mut times = Vec::new();
         for pipeline in self.running.snapshot().pipelines {
-            let mut add = |name: String, packets, latency: Option<LatencySnapshot>| {
+            let mut add = |name: String, packets: u64, latency: Option<LatencySnapshot>| {
                 let us = |ns: u64| rounded(ns as f64 / 1e3);
+                let before = self.counted.insert(name.clone(), packets).unwrap_or(0);
+                let packets = packets - before;
                 times.extend(latency.map(|l| StageTime {
                     name,
                     packets,
@@ -255,12 +259,17 @@ impl Subject for InMemory {
                     max: us(l.max_ns),
                 }));
             };
+            let sent = pipeline.stages.last().map_or(0, |s| s.packets_in);
             for (i, stage) in pipeline.stages.into_iter().enumerate() {
-                add(format!("{} {i} {}", pipeline.name, stage.kind), stage.packets_out, stage.latency);
+                add(
+                    format!("{} {i} {}", pipeline.name, stage.kind),
+                    stage.packets_in.max(stage.packets_out),
+                    stage.latency,
+                );
             }
-            let packets = pipeline.latency.map_or(0, |l| l.count);
-            add(format!("{} rx to tx", pipeline.name), packets, pipeline.latency);
+            add(format!("{} rx to tx", pipeline.name), sent, pipeline.latency);
         }
+        self.running.reset_latency();
         times
     }
 }

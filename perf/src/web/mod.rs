@@ -2,7 +2,7 @@
 //! and haproxy, which the harness starts, or against a server that runs already (`--target`).
 //!
 //! [`client`] is the [`Subject`](crate::load::Subject): non-blocking sockets of the kernel over loopback, rustls, and
-//! [`framing`] for what comes back. [`servers`] has who is asked, [`bench`] which loads are applied.
+//! [`framing`] for what comes back. [`servers`] has who is asked, [`mod@bench`] which loads are applied.
 //!
 //! Packets over loopback are received by the kernel on the cpu of who sent them: a part of a server's work for TCP is
 //! done on the client's cpu, for every server alike.
