@@ -320,9 +320,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let seconds = match unit {
         "" | "s" => 1.0,
         "ms" => 1e-3,
+        "us" => 1e-6,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err(format!("unit {unit:?} is not known: ms, s, m or h")),
+        _ => return Err(format!("unit {unit:?} is not known: us, ms, s, m or h")),
     };
     let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a time: 10, 10s, 500ms, 2m"))?;
     Duration::try_from_secs_f64(number * seconds).map_err(|e| e.to_string())
@@ -339,11 +340,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_result_says_of_its_loads_is_a_command_line() {
+        let said = LoadOptions {
+            mode: Some(Mode::P99),
+            depths: vec![1, 64],
+            rates: vec![Rate::Percent(50.0), Rate::Absolute(1.5e6)],
+            arrivals: Arrivals::Constant,
+            bound: Duration::from_micros(750),
+            soak: Duration::from_millis(2500),
+        };
+        let line = format!("warpdrive bench load-ring{}", said.words());
+        let Command::Bench(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!() };
+        assert_eq!(args.load.options(), said);
+    }
+
+    #[test]
     fn times_have_units() {
         assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("500us"), Ok(Duration::from_micros(500)));
         for wrong in ["", "s", "1 s", "-1", "1d", "1e400", "..", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

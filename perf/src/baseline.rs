@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::BenchError;
 use crate::measure::{Better, Line};
-use crate::record::{Curve, Mode, Point, Record, Report, SCHEMA};
+use crate::record::{Curve, LEAST_SHARE, Mode, Point, Record, Report, SCHEMA};
 use crate::statistics::{Summary, rounded};
 
 /// Changes of rates and ratios below this are of no interest.
@@ -21,8 +21,6 @@ const LEAST_P50: f64 = 0.10;
 const LEAST_P99: f64 = 0.25;
 /// A change must exceed what is uncertain by this factor: many figures are compared, and each is wrong now and then.
 const MARGIN: f64 = 1.5;
-/// Less than this part of their cpus, in percent, and a point says nothing.
-const LEAST_SHARE: f64 = 97.0;
 /// Points of an open loop are compared if what was offered differs by less than this.
 const SAME_OFFER: f64 = 0.2;
 
@@ -83,13 +81,20 @@ pub fn compare(before: &Report, now: &Report) -> Vec<Verdict> {
     old.iter()
         // On another cpu only ratios mean something.
         .filter(|f| same_cpu || f.figure == "ratio")
-        .filter_map(|then| {
+        // From nothing, everything is better.
+        .filter(|then| then.value > 0.0)
+        .map(|then| {
             let now = new.iter().find(|f| f.name == then.name && f.figure == then.figure);
             let alike = match (then.offered, now.and_then(|f| f.offered)) {
                 (Some(a), Some(b)) => (a / b - 1.0).abs() < SAME_OFFER,
                 _ => true,
             };
-            alike.then(|| verdict(then, now))
+            let mut verdict = verdict(then, now);
+            if !alike {
+                // Latency under another load is another thing; that there was another load is a verdict of its own.
+                verdict.change = Change::Noisy;
+            }
+            verdict
         })
         .collect()
 }
@@ -129,7 +134,8 @@ fn figures(report: &Report) -> Vec<Figure> {
             Record::Failed(_) => {}
         }
     }
-    figures.retain(|f| f.value.is_finite() && f.value > 0.0);
+    // A rate of nothing is a figure; a latency of nothing is none.
+    figures.retain(|f| f.value.is_finite() && (f.value > 0.0 || f.better == Better::Higher));
     figures
 }
 
@@ -164,13 +170,23 @@ fn of_curve(curve: &Curve, figures: &mut Vec<Figure>) {
         noisy: point.is_some_and(|p| p.cpu_share < LEAST_SHARE),
         offered: point.and_then(|p| p.offered),
     };
-    if let Some(found) = &curve.found {
+    if matches!(curve.mode, Mode::ZeroLoss | Mode::P99) {
+        let noisiest = curve.points.iter().min_by(|a, b| a.cpu_share.total_cmp(&b.cpu_share));
         // A rate between the two may be the true one.
-        let width = found.failed.map_or(0.0, |failed| failed / found.rate - 1.0);
-        figures.push(figure("highest rate".to_owned(), found.rate, width, LEAST_RATE, Better::Higher, None));
+        let (rate, width) = curve.found.as_ref().map_or((0.0, 0.0), |found| {
+            (found.rate, found.failed.map_or(0.0, |failed| failed / found.rate - 1.0))
+        });
+        let mut of = figure("highest rate".to_owned(), rate, width, LEAST_RATE, Better::Higher, noisiest);
+        of.offered = None;
+        figures.push(of);
     }
     if !matches!(curve.mode, Mode::Closed | Mode::Open) {
         return;
+    }
+    // What is offered is a part of what the closed loop does, unless the user says how much.
+    if let Some(most) = curve.points.iter().filter_map(|p| p.offered).reduce(f64::max) {
+        let uncertainty = curve.points.iter().map(|p| p.rate.uncertainty()).fold(0.0, f64::max);
+        figures.push(figure("highest load".to_owned(), most, uncertainty, LEAST_RATE, Better::Higher, None));
     }
     for (i, point) in curve.points.iter().enumerate() {
         let label = point.depth.map_or_else(|| format!("load {}", i + 1), |d| format!("depth {d}"));
@@ -307,6 +323,35 @@ mod tests {
         let mut before = before;
         before.records.push(Line::compare("z", ("op/s", Better::Higher), FLAT, Ok(("p", &[]))).into());
         assert!(compare(&before, &now).iter().all(|v| v.figure == "ratio"));
+    }
+
+    fn curve(mode: Mode, rate: f64, found: Option<f64>) -> Report {
+        let text = serde_json::json!({
+            "name": "c", "about": "", "mode": mode, "unit": "op/s", "facts": {}, "stages": [], "command": "", "notes": [],
+            "found": found.map(|rate| serde_json::json!({"rate": rate, "failed": null, "criterion": ""})),
+            "points": [{
+                "depth": null, "offered": rate, "arrivals": "poisson", "at_s": null, "sent": 1, "done": 1, "lost": 0,
+                "unsent": 0, "late_us": 0.0, "cpu_share": 100.0, "latency": null, "rate": Summary::of(&[rate; 5]),
+            }],
+        });
+        let curve: Curve = serde_json::from_value(text).unwrap();
+        let mut report = report(&[]);
+        report.records.push(curve.into());
+        report
+    }
+
+    #[test]
+    fn what_does_nothing_any_more_is_worse_and_not_missing() {
+        let worst = |before: &Report, now: &Report| {
+            compare(before, now).iter().filter(|v| v.change == Change::Worse).count()
+        };
+        assert_eq!(worst(&curve(Mode::ZeroLoss, 9.0, Some(9.0)), &curve(Mode::ZeroLoss, 9.0, None)), 1);
+        assert_eq!(worst(&curve(Mode::ZeroLoss, 9.0, None), &curve(Mode::ZeroLoss, 9.0, Some(9.0))), 0);
+        // A load that follows the capacity: half of it is half the figure.
+        assert!(worst(&curve(Mode::Open, 100.0, None), &curve(Mode::Open, 50.0, None)) >= 1);
+        assert_eq!(worst(&curve(Mode::Open, 100.0, None), &curve(Mode::Open, 99.0, None)), 0);
+        let none = curve(Mode::Open, 0.0, None);
+        assert!(worst(&curve(Mode::Open, 100.0, None), &none) >= 1);
     }
 
     #[test]

@@ -27,7 +27,14 @@ pub fn check(path: &Path) -> Result<(), BenchError> {
 pub fn replace(path: &Path, report: &Report) -> Result<(), BenchError> {
     let (before, after) = split(path)?;
     let text = format!("{before}{BEGIN}\n{}{END}{after}", tables(report));
-    std::fs::write(path, text).map_err(|cause| wrong(path, cause))
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Whole or not at all, and with the rights that it had.
+    let io = |cause| wrong(path, cause);
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    std::fs::write(file.path(), text).map_err(io)?;
+    let rights = std::fs::metadata(path).map_err(io)?.permissions();
+    std::fs::set_permissions(file.path(), rights).map_err(io)?;
+    file.persist(path).map(drop).map_err(|e| io(e.error))
 }
 
 fn split(path: &Path) -> Result<(String, String), BenchError> {

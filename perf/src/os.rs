@@ -48,6 +48,12 @@ pub fn thread_time_of(thread: u32) -> io::Result<Duration> {
     read_clock((!id << 3) | SCHED_OF_THREAD)
 }
 
+/// The kernel's id of the calling thread.
+#[must_use]
+pub fn thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
 /// The id of a thread of this process, by its name.
 #[must_use]
 pub fn thread_named(name: &str) -> Option<u32> {

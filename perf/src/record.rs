@@ -12,6 +12,10 @@ use crate::statistics::Summary;
 /// Name and version of the form of the JSON.
 pub const SCHEMA: &str = "warpdrive-bench/1";
 
+/// Less than this part of their cpus, in percent, and sender or engine were held up by others: what was measured then is
+/// the scheduler's.
+pub const LEAST_SHARE: f64 = 97.0;
+
 /// One result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

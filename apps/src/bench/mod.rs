@@ -157,22 +157,30 @@ impl<'a> Session<'a> {
             |out, this| print::machine(out, &this.report.machine),
             |this| json(&Headed { kind: "machine", schema: SCHEMA, what: &this.report.machine }),
         );
-        let mut well = true;
-        for bench in benches {
-            well &= self.one(bench)?;
-        }
+        let measured = self.measure(benches);
+        // What was measured until then is written even if the rest was given up.
+        let written = self.write(&self.args.output);
+        let well = measured?;
+        written?;
         if self.args.name == "all" && self.args.quick {
             let left_out: Vec<&str> = BENCHES.iter().filter(|b| b.quick.is_none()).map(|b| b.name).collect();
             eprintln!("left out by --quick: {}", left_out.join(", "));
         }
-        if let Some(name) = self.args.output.baseline.clone() {
-            well &= self.judge(&name, benches)?;
-        }
-        self.write(&self.args.output)?;
         match self.unwritten.take() {
             None => Ok(well),
             Some(cause) => Err(unwritten(cause)),
         }
+    }
+
+    fn measure(&mut self, benches: &[&'static Bench]) -> Result<bool, BenchError> {
+        let mut well = true;
+        for bench in benches {
+            well &= self.one(bench)?;
+        }
+        if let Some(name) = self.args.output.baseline.clone() {
+            well &= self.judge(&name, benches)?;
+        }
+        Ok(well)
     }
 
     /// Runs one. In a run of several, one that fails is put down as such, and the others go on.
@@ -248,29 +256,35 @@ impl<'a> Session<'a> {
         Ok(!verdicts.iter().any(worse))
     }
 
+    /// Writes all that is wished for; what cannot be written does not keep the others from it.
     fn write(&self, output: &OutputArgs) -> Result<(), BenchError> {
-        let say = |path: &Path| eprintln!("written: {}", path.display());
-        if let Some(folder) = &output.out {
-            for path in report::write(&self.report, folder)? {
-                say(&path);
-            }
+        if self.report.records.is_empty() {
+            return Ok(());
         }
-        if let Some(path) = &output.html {
-            std::fs::write(path, report::html(&self.report)).map_err(|cause| BenchError::Io {
+        let report = &self.report;
+        let html = |path: &Path| {
+            std::fs::write(path, report::html(report)).map_err(|cause| BenchError::Io {
                 what: format!("cannot write {}", path.display()),
                 cause,
                 remedy: "--html FILE, where this user may write",
-            })?;
-            say(path);
+            })
+        };
+        let one = |path: &Path, done: Result<(), BenchError>| done.map(|()| vec![path.to_owned()]);
+        let written = [
+            output.out.as_ref().map(|folder| report::write(report, folder)),
+            output.html.as_ref().map(|path| one(path, html(path))),
+            output.markdown.as_ref().map(|path| one(path, markdown::replace(path, report))),
+            output.save.as_ref().map(|name| baseline::save(report, name).map(|path| vec![path])),
+        ];
+        let mut first = Ok(());
+        for done in written.into_iter().flatten() {
+            match done {
+                Ok(paths) => paths.iter().for_each(|path| eprintln!("written: {}", path.display())),
+                Err(e) if first.is_ok() => first = Err(e),
+                Err(e) => eprintln!("error: {e}"),
+            }
         }
-        if let Some(path) = &output.markdown {
-            markdown::replace(path, &self.report)?;
-            say(path);
-        }
-        if let Some(name) = &output.save {
-            say(&baseline::save(&self.report, name)?);
-        }
-        Ok(())
+        first
     }
 
     fn show(

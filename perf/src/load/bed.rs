@@ -65,9 +65,20 @@ impl Bed<'_> {
 
     /// One load.
     pub(super) fn once(&mut self, shape: Shape, length: Duration, round: u64) -> Result<Outcome, BenchError> {
+        self.once_after(length.mul_f64(WARM), shape, length, round)
+    }
+
+    /// One load after a time that does not count.
+    pub(super) fn once_after(
+        &mut self,
+        warm: Duration,
+        shape: Shape,
+        length: Duration,
+        round: u64,
+    ) -> Result<Outcome, BenchError> {
         self.options.go_on()?;
         let seed = self.options.seed.wrapping_add(round);
-        let load = Load { shape, warm: length.mul_f64(WARM), length, seed, overhead_ns: self.overhead_ns };
+        let load = Load { shape, warm, length, seed, overhead_ns: self.overhead_ns };
         apply(self.subject, &load)
     }
 
@@ -82,6 +93,17 @@ impl Bed<'_> {
         }
         let shape = Shape::Closed { depth: self.subject.max_depth() };
         let capacity = self.point(shape)?.rate;
+        if capacity.median <= 0.0 {
+            let what = format!(
+                "{}: nothing came back in a closed loop of {:?}",
+                self.about.bench, self.options.slice
+            );
+            return Err(BenchError::Program {
+                program: "the subject".to_owned(),
+                what,
+                remedy: "longer slices (--seconds); of a pipeline, does it let frames through?".to_owned(),
+            });
+        }
         let Summary { median, min, max, .. } = capacity;
         curve.facts.insert(
             "capacity".to_owned(),

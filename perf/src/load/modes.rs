@@ -3,7 +3,7 @@
 pub use super::bed::About;
 use super::bed::Bed;
 use super::{Rate, Shape, Subject, nothing, search, soak};
-use crate::record::{Curve, Mode, Point};
+use crate::record::{Curve, LEAST_SHARE, Mode, Point};
 use crate::{BenchError, Emit, Options};
 
 /// Depths of a closed loop, of those that the subject takes.
@@ -14,8 +14,6 @@ const QUICK_DEPTHS: [usize; 5] = [1, 4, 16, 64, 256];
 const PERCENT: [f64; 9] = [10.0, 30.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 100.0];
 /// Of a quick one.
 const QUICK_PERCENT: [f64; 3] = [20.0, 50.0, 80.0];
-/// Less than this part of their cpus, in percent, and sender or engine were held up by others.
-const LEAST_SHARE: f64 = 97.0;
 
 /// Puts a subject under the loads that the user wants. The calling thread is the sender; it should be pinned.
 ///
@@ -96,6 +94,12 @@ fn doubts(points: &[Point]) -> Vec<String> {
         doubts.push(format!(
             "OTHER LOAD ON THE MACHINE: sender or engine had only {worst:.1} % of their cpus at times"
         ));
+    }
+    if points.iter().any(|p| p.depth.is_some() && p.lost > 0) {
+        doubts.push(
+            "what was lost in a closed loop kept its place for a while: fewer than the depth were under way"
+                .to_owned(),
+        );
     }
     let late: Vec<String> = points
         .iter()

@@ -20,14 +20,19 @@ pub fn soak(bed: &mut Bed<'_>, curve: &mut Curve) -> Result<(), BenchError> {
     let shape = bed.open(rate.of(capacity));
     let (start, before) = (Instant::now(), resident());
     let interval = bed.options.slice.max(SHORTEST);
+    if bed.options.load.rates.len() > 1 {
+        curve.notes.push(format!("of several rates the first was taken: {rate}"));
+    }
+    curve.notes.push(format!("intervals of {interval:?}; between two, what is under way comes to its end"));
     for round in 0.. {
         if start.elapsed() >= bed.options.load.soak {
             break;
         }
-        let mut point = Point::of(shape, &[bed.once(shape, interval, round)?]);
+        let mut point = Point::of(shape, &[bed.once_after(Duration::ZERO, shape, interval, round)?]);
         point.at_s = Some(start.elapsed().as_secs_f64());
         if let Some(latency) = &mut point.latency {
-            latency.curve.clear();
+            // What grows here must not be taken for a leak there.
+            latency.curve = Vec::new();
         }
         curve.points.push(point);
     }

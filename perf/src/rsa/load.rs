@@ -9,14 +9,12 @@ use super::rig::{Fill, Rig};
 use crate::BenchError;
 use crate::load::{self, Outcome, Shape, apply};
 use crate::measure::on_cpu;
-use crate::record::Arrivals;
+use crate::record::{Arrivals, LEAST_SHARE};
 
 /// Requests that may wait: more than any load that the engine can keep up with makes.
 const DEPTH: usize = 2048;
 /// Requests before those that count.
 const WARM: usize = 16;
-/// What part of their cpus, in percent, sender and engine must have had.
-const LEAST_SHARE: f64 = 97.0;
 
 /// A load, and who bears it.
 #[derive(Clone, Debug)]

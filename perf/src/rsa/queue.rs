@@ -9,6 +9,7 @@ use super::rig::{Fill, Rig};
 use super::slices::{Slice, Slices};
 use super::{FULL, RATE, ROUNDS, SECONDS, calibrate, core};
 use crate::measure::{Line, on_cpu};
+use crate::record::LEAST_SHARE;
 use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.
@@ -24,8 +25,6 @@ pub const BENCH: Bench = Bench {
     run: Kind::Comparison(run),
 };
 const IN_FLIGHT: usize = 64;
-/// What part of its cpu, in percent, the sender must have had to keep the queue full.
-const LEAST_SHARE: f64 = 97.0;
 /// What part of the bare rate a queue should leave.
 const TARGET: f64 = 0.95;
 

@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 
 use warpdrive_mempool::{Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
 
+use crate::BenchError;
 use crate::peers::PageSize;
-use crate::record::Record;
-use crate::{BenchError, Emit};
 
 /// Slices of load benches, in seconds.
 const SLICE_S: f64 = 0.3;
@@ -26,7 +25,15 @@ const QUICK: Option<(f64, usize)> = Some((0.05, 3));
 /// # Errors
 /// [`BenchError::Memory`].
 pub fn pool(packets: usize, size: usize, domain: &Domain) -> Result<Mempool, BenchError> {
-    let page = if PageSize::best() == PageSize::Huge { Page::Size2M } else { Page::Size4K };
+    pool_on(PageSize::best(), packets, size, domain)
+}
+
+/// A pool for `packets` on these pages.
+///
+/// # Errors
+/// [`BenchError::Memory`].
+pub fn pool_on(pages: PageSize, packets: usize, size: usize, domain: &Domain) -> Result<Mempool, BenchError> {
+    let page = if pages == PageSize::Huge { Page::Size2M } else { Page::Size4K };
     let config = PoolConfig {
         pages: PageChoice::Exactly(page),
         buffers: packets.next_power_of_two().max(512),
@@ -44,16 +51,4 @@ fn facts(domain: &Domain, cpus: (usize, usize)) -> BTreeMap<String, String> {
         fact("dma", domain.mode().to_string()),
         fact("cpus", format!("sender on cpu {}, engine on cpu {}", cpus.0, cpus.1)),
     ])
-}
-
-/// Runs `work` pinned to `cpu`, and passes on the records that it emits when it is done.
-fn on_cpu(
-    cpu: usize,
-    emit: Emit<'_>,
-    work: impl FnOnce(&mut Vec<Record>) -> Result<(), BenchError> + Send,
-) -> Result<(), BenchError> {
-    let mut records = Vec::new();
-    let done = crate::measure::on_cpu(cpu, || work(&mut records));
-    records.into_iter().for_each(emit);
-    done
 }

@@ -18,9 +18,10 @@ use warpdrive_pmd::port::pcap::{self, PcapConfig};
 use warpdrive_pmd::port::ring::{RingConfig, RingPort};
 use warpdrive_pmd::port::{Port as _, PortConfig};
 
-use super::{QUICK, ROUNDS, SLICE_S, on_cpu};
+use super::{QUICK, ROUNDS, SLICE_S};
 use crate::load::Subject;
 use crate::load::modes::{About, drive};
+use crate::measure::on_cpu;
 use crate::record::StageTime;
 use crate::statistics::rounded;
 use crate::wire::frame::{Kind as Frame, SHORTEST};
@@ -74,7 +75,7 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let ends = Ends::of(&plan, options.input.as_deref(), options.output.as_deref())?;
     let what = format!(
         "a frame through pipeline {:?}: from port {:?} (was {}) to port {:?} (was {}), both in memory",
-        plan.pipelines[0].name,
+        ends.pipeline(&plan),
         plan.ports[ends.input].name,
         plan.ports[ends.input].config.driver(),
         plan.ports[ends.output].name,
@@ -84,11 +85,9 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let mut facts: BTreeMap<String, String> = facts;
     facts.insert("cpus".to_owned(), format!("generator on cpu {near}, pipelines on cpu {far}"));
     let about = About { bench: BENCH.name, what, unit: BENCH.unit, facts };
-    let done = on_cpu(near, emit, |records| {
-        drive(options, &about, &mut subject, &mut |record| records.push(record))
-    });
-    subject.end()?;
-    done
+    let done = on_cpu(near, || drive(options, &about, &mut subject, emit));
+    let ended = subject.end();
+    done.and(ended)
 }
 
 /// The plan of a configuration on one cpu.
@@ -108,6 +107,12 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// The pipeline that receives.
+    fn pipeline<'a>(&self, plan: &'a Plan) -> &'a str {
+        let receives = |s: &StagePlan| matches!(s, StagePlan::Rx { port, .. } if *port == self.input);
+        plan.pipelines.iter().find(|p| p.stages.iter().any(receives)).map_or("", |p| &p.name)
+    }
+
     /// Those of these names; without names the first port that is received from and the first that is sent to.
     ///
     /// # Errors

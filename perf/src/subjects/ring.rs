@@ -6,10 +6,11 @@ use warpdrive_mempool::{Burst, DmaMode, Domain, Mempool};
 use warpdrive_pmd::port::ring::{RingRx, RingTx, channel};
 use warpdrive_pmd::port::{RxQueue as _, TxQueue as _};
 
-use super::{QUICK, ROUNDS, SLICE_S, facts, on_cpu, pool};
+use super::{QUICK, ROUNDS, SLICE_S, facts, pool};
 use crate::load::Subject;
 use crate::load::modes::{About, drive};
-use crate::{Bench, BenchError, Emit, Kind, Options};
+use crate::measure::on_cpu;
+use crate::{Bench, BenchError, Emit, Kind, Options, os};
 
 /// The bench.
 pub const BENCH: Bench = Bench {
@@ -39,9 +40,9 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         facts: facts(&domain, (near, far)),
     };
     let pool = pool(2 * SLOTS, 2048, &domain)?;
-    on_cpu(near, emit, move |records| {
+    on_cpu(near, || {
         let mut rings = Rings::new(&pool, far)?;
-        drive(options, &about, &mut rings, &mut |record| records.push(record))
+        drive(options, &about, &mut rings, emit)
     })
 }
 
@@ -54,13 +55,16 @@ struct Rings {
     home: Burst,
     in_flight: usize,
     far: Option<JoinHandle<Result<(), BenchError>>>,
+    far_thread: u32,
 }
 
 impl Rings {
     fn new(pool: &Mempool, far: usize) -> Result<Self, BenchError> {
         let (there, mut arrive) = channel(SLOTS);
         let (mut leave, back) = channel(SLOTS);
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
         let echo = move || {
+            let _ = ready.send(os::thread_id());
             let mut burst = Burst::new();
             while !arrive.is_finished() {
                 if arrive.rx_burst(&mut burst, BURST) == 0 {
@@ -74,8 +78,15 @@ impl Rings {
         };
         let far = std::thread::Builder::new()
             .name("bench-far".to_owned())
-            .spawn(move || crate::measure::on_cpu(far, echo))
+            .spawn(move || on_cpu(far, echo))
             .map_err(|e| BenchError::Bug(format!("no thread: {e}")))?;
+        let Ok(far_thread) = started.recv() else {
+            let ended =
+                far.join().unwrap_or_else(|_| Err(BenchError::Bug("the far thread panicked".to_owned())));
+            return Err(ended
+                .err()
+                .unwrap_or_else(|| BenchError::Bug("the far thread did not start".to_owned())));
+        };
         Ok(Self {
             pool: pool.clone(),
             there: Some(there),
@@ -84,6 +95,7 @@ impl Rings {
             home: Burst::new(),
             in_flight: 0,
             far: Some(far),
+            far_thread,
         })
     }
 }
@@ -128,6 +140,10 @@ impl Subject for Rings {
 
     fn max_depth(&self) -> usize {
         SLOTS
+    }
+
+    fn engine_thread(&self) -> Option<u32> {
+        Some(self.far_thread)
     }
 }
 

@@ -7,8 +7,9 @@ use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
 
 use super::device::{DeviceRig, unique_name};
-use super::{QUICK, ROUNDS, SLICE_S, facts, on_cpu, pool};
+use super::{QUICK, ROUNDS, SLICE_S, facts, pool};
 use crate::load::modes::{About, drive};
+use crate::measure::on_cpu;
 use crate::{Bench, BenchError, Emit, Kind, Options};
 
 /// The bench.
@@ -44,7 +45,7 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         unit: BENCH.unit,
         facts,
     };
-    on_cpu(near, emit, move |records| drive(options, &about, &mut rig, &mut |record| records.push(record)))
+    on_cpu(near, move || drive(options, &about, &mut rig, emit))
 }
 
 /// Signs with `key` on `cpu`, in the way that the options say; up to `depth` requests at once.

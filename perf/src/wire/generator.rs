@@ -197,6 +197,10 @@ impl Subject for Generator {
         set_sequence(frame, self.next);
         self.slots[self.next as usize % SLOTS] = Slot { tag, sequence: self.next, waiting: true };
         self.next = self.next.wrapping_add(1);
+        // Older ones have lost their slots; numbers that are too far apart would change places.
+        if self.next.wrapping_sub(self.oldest) > SLOTS as u32 {
+            self.oldest = self.next.wrapping_sub(SLOTS as u32);
+        }
         self.in_flight += 1;
         // Cannot fail: there was room.
         let _ = self.out.push(packet);
@@ -393,6 +397,12 @@ mod tests {
         g.flush().unwrap();
         give(take());
         assert_eq!(tags(&mut g), [1, 2]);
+        // After so many that the oldest, which nobody gave up, seems to be ahead.
+        (g.next, g.oldest) = (1 << 31, 0);
+        assert!(g.send(3) && g.send(4));
+        g.flush().unwrap();
+        give(take());
+        assert_eq!(tags(&mut g), [3, 4]);
     }
 
     #[test]

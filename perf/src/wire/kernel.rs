@@ -95,6 +95,10 @@ pub fn run(options: &Options, path: &Path, emit: Emit<'_>) -> Result<(), BenchEr
         reach(options, &mut generator, &mut forwarder)?;
         let mut facts = facts(options, pages, sender, cpu);
         facts.insert("driver".to_owned(), path.driver.to_owned());
+        facts.insert(
+            "forwarder".to_owned(),
+            "another process: what part of its cpu it had is not known".to_owned(),
+        );
         for (name, port) in [("forwarder-in", "in"), ("forwarder-out", "out")] {
             let said = forwarder.error_line(&format!("port {port:?}:"));
             facts.insert(name.to_owned(), said.unwrap_or_default().trim().to_owned());
@@ -109,8 +113,8 @@ pub fn run(options: &Options, path: &Path, emit: Emit<'_>) -> Result<(), BenchEr
         let about = About { bench: path.bench, what, unit: UNIT, facts };
         drive(options, &about, &mut generator, emit)
     });
-    forwarder.terminate()?;
-    done
+    let ended = forwarder.terminate();
+    done.and(ended)
 }
 
 /// The forwarder's configuration, in a file.

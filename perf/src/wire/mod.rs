@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use warpdrive_mempool::{DmaMode, Domain, Mempool, PageChoice, PageSize as Page, PoolConfig};
+use warpdrive_mempool::{DmaMode, Domain, Mempool, PoolConfig};
 
 use crate::load::modes::{self, About};
 use crate::peers::PageSize;
-use crate::{Bench, BenchError, Emit, Kind, Options};
+use crate::{Bench, BenchError, Emit, Kind, Options, subjects};
 
 mod circle;
 pub mod frame;
@@ -122,12 +122,5 @@ fn facts(options: &Options, pages: PageSize, generator: usize, forwarder: usize)
 
 /// A pool of the generator's own.
 fn pool(pages: PageSize) -> Result<Mempool, BenchError> {
-    let page = if pages == PageSize::Huge { Page::Size2M } else { Page::Size4K };
-    let config = PoolConfig {
-        name: "generator".to_owned(),
-        buffers: BUFFERS,
-        pages: PageChoice::Exactly(page),
-        ..PoolConfig::default()
-    };
-    Ok(Mempool::new(&config, &Domain::new(DmaMode::Sva))?)
+    subjects::pool_on(pages, BUFFERS, PoolConfig::default().size, &Domain::new(DmaMode::Sva))
 }

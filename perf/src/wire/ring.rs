@@ -44,8 +44,8 @@ pub fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let far = Far::launch(forwarder, pages, &[])?;
     let mut generator = far.generator(&pool(pages)?, Kind::Udp)?;
     let done = on_cpu(sender, move || drive(options, &about, &mut generator, emit));
-    far.end()?;
-    done
+    let ended = far.end();
+    done.and(ended)
 }
 
 /// A pipeline between the two directions of a ring port.
