@@ -82,6 +82,7 @@ impl Bed<'_> {
         }
         let shape = Shape::Closed { depth: self.subject.max_depth() };
         let capacity = self.point(shape)?.rate;
+        self.subject.restart();
         let Summary { median, min, max, .. } = capacity;
         curve.facts.insert(
             "capacity".to_owned(),

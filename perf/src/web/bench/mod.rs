@@ -7,6 +7,7 @@ use super::certificate::{self, NAME};
 use super::client::{Client, DEPTH_MAX, Settings};
 use super::options::{Protocol, Target, WebKind};
 use super::servers::{Server, Site, haproxy, nginx};
+use crate::load::Subject as _;
 use crate::load::modes::{About, drive};
 use crate::measure::on_cpu;
 use crate::peers::NoPeer;
@@ -207,7 +208,7 @@ impl Case {
                     facts: facts.clone(),
                 };
                 let before = Ledger::of(&client, server.as_deref_mut())?;
-                client.meter.restart();
+                client.restart();
                 let mut curves = Vec::new();
                 drive(&one, &about, &mut client, &mut |record| curves.push(record))?;
                 client.settle()?;
