@@ -104,6 +104,7 @@ impl Bed<'_> {
                 remedy: "longer slices (--seconds); of a pipeline, does it let frames through?".to_owned(),
             });
         }
+        self.subject.restart();
         let Summary { median, min, max, .. } = capacity;
         curve.facts.insert(
             "capacity".to_owned(),

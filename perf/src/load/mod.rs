@@ -58,7 +58,7 @@ pub trait Subject {
     /// Gives up what is under way, and says how many that were. What comes back later is not counted.
     ///
     /// # Errors
-    /// Where nothing may get lost, that something did: this is the default.
+    /// Where nothing may get lost, that something did: this is the default. Where some may, that nothing else happens.
     fn give_up(&mut self) -> Result<u64, BenchError> {
         Err(BenchError::Bug(format!(
             "{} operations did not come back within {:?}",
@@ -66,6 +66,14 @@ pub trait Subject {
             self.patience()
         )))
     }
+
+    /// Operations known to be lost since this was last asked. They are under way no more, and leave their room to others.
+    fn take_lost(&mut self) -> u64 {
+        0
+    }
+
+    /// What was done until now was to prepare a curve: what is kept to be said of one begins anew.
+    fn restart(&mut self) {}
 
     /// The thread that does the work, if it polls without a pause: what part of its cpu it had says how far to trust a run.
     fn engine_thread(&self) -> Option<u32> {

@@ -206,7 +206,7 @@ fn open<S: Subject + ?Sized>(
         }
     }
     let unsent = std::iter::once(next).chain(due).take_while(|due| *due < end).count();
-    drain(subject, |tag| tally.note(tag))?;
+    drain(subject, &mut tally)?;
     Ok(tally.outcome(sent, unsent as u64, end, late))
 }
 
@@ -217,10 +217,15 @@ fn closed<S: Subject + ?Sized>(subject: &mut S, load: &Load, depth: usize) -> Re
     let mut tally = Tally::new(load)?;
     // What comes back after the end still has a latency; for the rate it is too late.
     let (mut sent, mut lost, mut in_time, mut last) = (0, 0, 0, 0);
+    let mut is_warm = false;
     loop {
         let now = tally.now();
         if now >= end {
             break;
+        }
+        if now >= tally.warm && !is_warm {
+            subject.take_lost();
+            (lost, is_warm) = (0, true);
         }
         let mut burst = 0;
         while burst < BURST && subject.in_flight() < depth && subject.send(tally.now()) {
@@ -242,25 +247,33 @@ fn closed<S: Subject + ?Sized>(subject: &mut S, load: &Load, depth: usize) -> Re
             }
         }
     }
-    lost += drain(subject, |tag| tally.note(tag))?;
+    lost += drain(subject, &mut tally)?;
     let mut outcome = tally.outcome(sent, 0, end, 0);
     outcome.elapsed = load.length;
     (outcome.done, outcome.lost) = (in_time, lost);
     Ok(outcome)
 }
 
-/// Waits for what is under way, as long as the subject has patience. Returns how many never came.
-fn drain<S: Subject + ?Sized>(subject: &mut S, mut note: impl FnMut(u64)) -> Result<u64, BenchError> {
+/// Waits for what is under way, as long as the subject has patience. Returns how many operations never came, those
+/// included that were known to be lost before.
+fn drain<S: Subject + ?Sized>(subject: &mut S, tally: &mut Tally) -> Result<u64, BenchError> {
     subject.flush()?;
     let mut deadline = Instant::now() + subject.patience();
+    let mut given_up = 0;
     while subject.in_flight() > 0 {
-        if subject.receive(&mut note)? > 0 {
+        if subject.receive(&mut |tag| tally.note(tag))? > 0 {
             deadline = Instant::now() + subject.patience();
         } else if Instant::now() > deadline {
-            return subject.give_up();
+            given_up = subject.give_up()?;
+            break;
         }
     }
-    Ok(0)
+    let known = subject.take_lost();
+    // Where all fails at once nothing is waited for, so that the subject has not been asked whether to go on.
+    if tally.done == 0 && known > 0 && given_up == 0 {
+        subject.give_up()?;
+    }
+    Ok(given_up + known)
 }
 
 #[cfg(test)]
@@ -316,6 +329,61 @@ mod tests {
         assert!((95..=105).contains(&outcome.lost), "{outcome:?}");
         let outcome = apply(&mut servant, &load(Shape::Closed { depth: 2 }, 100)).unwrap();
         assert!(outcome.lost > 0 && outcome.done > 0, "{outcome:?}");
+    }
+
+    /// Does at once what it is sent, except for one of so many, which it knows to have failed.
+    struct Failing {
+        every: u64,
+        sent: u64,
+        lost: u64,
+        done: Vec<u64>,
+    }
+
+    impl Subject for Failing {
+        fn send(&mut self, tag: u64) -> bool {
+            self.sent += 1;
+            if self.sent.is_multiple_of(self.every) {
+                self.lost += 1;
+            } else {
+                self.done.push(tag);
+            }
+            true
+        }
+
+        fn receive(&mut self, done: &mut dyn FnMut(u64)) -> Result<usize, BenchError> {
+            let n = self.done.len();
+            self.done.drain(..).for_each(done);
+            Ok(n)
+        }
+
+        fn in_flight(&self) -> usize {
+            self.done.len()
+        }
+
+        fn max_depth(&self) -> usize {
+            1
+        }
+
+        fn take_lost(&mut self) -> u64 {
+            std::mem::take(&mut self.lost)
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_lost_is_counted_and_makes_room() {
+        // Lost before the load began: none of its own.
+        let mut failing = Failing { every: 5, sent: 0, lost: 1_000_000, done: vec![] };
+        let outcome = apply(&mut failing, &load(Shape::Closed { depth: 1 }, 50)).unwrap();
+        assert!(outcome.lost >= 5 && outcome.sent.abs_diff(outcome.done + outcome.lost) <= 2 * BURST as u64);
+        assert!(outcome.lost.abs_diff(outcome.sent / 5) <= BURST as u64, "{outcome:?}");
+        let outcome = apply(&mut failing, &load(constant(10_000.0), 50)).unwrap();
+        assert_eq!(outcome.sent, outcome.done + outcome.lost);
+        assert!(outcome.lost.abs_diff(outcome.sent / 5) <= 1, "{outcome:?}");
+        // All of them: the subject has its say.
+        failing.every = 1;
+        for shape in [Shape::Closed { depth: 1 }, constant(10_000.0)] {
+            assert!(apply(&mut failing, &load(shape, 50)).is_err());
+        }
     }
 
     #[test]

@@ -224,7 +224,9 @@ fn scaled(multiple: f64, decade: i32) -> f64 {
 
 /// Labels at equal distances, for a logarithmic axis so short that it is nearly linear.
 fn linear_stops(low: f64, high: f64) -> Vec<f64> {
-    let step = nice_step((high - low) / LABELS);
+    let wide = nice_step((high - low) / LABELS);
+    // The first label is at the step or above, as a logarithm has no zero: a step beyond `low` would leave it out.
+    let step = if wide > low { nice_step(wide * 0.4) } else { wide };
     let first = ((low / step).floor() as i64).max(1);
     let last = ((high / step).ceil() as i64).max(first + 1);
     let inverse = (1.0 / step).round();
@@ -263,6 +265,16 @@ mod tests {
         assert_eq!(labels(&Axis::log("", [0.8, 1.3]).unwrap()), ["0.8", "0.9", "1", "1.1", "1.2", "1.3"]);
         let one = Axis::log("", [7.0]).unwrap();
         assert!(one.ends[0] < 7f64.log10() && one.ends[1] > 7f64.log10() && one.ticks.len() >= 2, "{one:?}");
+    }
+
+    #[test]
+    fn a_logarithmic_axis_begins_no_higher_than_the_least_value() {
+        for (low, high) in [(0.9, 3.5), (9.0, 35.0), (0.95, 3.7), (2.6, 10.3), (0.26, 1.03)] {
+            let axis = Axis::log("", [low, high]).unwrap();
+            assert!(axis.ends[0] <= f64::log10(low) && axis.ends[1] >= f64::log10(high), "{low} {axis:?}");
+            assert!((4..=12).contains(&axis.ticks.len()), "{low} {axis:?}");
+        }
+        assert_eq!(labels(&Axis::log("", [9.0, 35.0]).unwrap()), ["5", "10", "15", "20", "25", "30", "35"]);
     }
 
     #[test]

@@ -104,6 +104,15 @@ impl Failure {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
+            Self::Connect(e) | Self::Local(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
+                "no port of this machine is free, or it has no address of that family: a lower --rate or --depth, or \
+                 more ports (sysctl net.ipv4.ip_local_port_range)"
+            }
+            Self::Connect(e) | Self::Local(e)
+                if matches!(e.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) =>
+            {
+                "is the address of --target right, and is there a way to it? See `ip route get` with that address"
+            }
             Self::Connect(_) => "does the server run, and listen there?",
             Self::Tls(..) => {
                 "--ca names a PEM file with the certificate to trust; --protocol what the server speaks"
@@ -160,6 +169,8 @@ impl fmt::Display for Losses {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]
@@ -174,5 +185,26 @@ mod tests {
         assert_eq!((losses.total(), losses.is_empty()), (3, false));
         assert!(losses.remedy().contains("--target"));
         assert!(Failure::Content(ContentError::Gzip).is_fatal());
+    }
+
+    #[test]
+    fn what_the_kernel_says_has_a_remedy_of_its_own() {
+        for (errno, remedy) in [
+            (Errno::ADDRNOTAVAIL, "ip_local_port_range"),
+            (Errno::HOSTUNREACH, "ip route get"),
+            (Errno::NETUNREACH, "ip route get"),
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::CONNREFUSED, "listen there"),
+        ] {
+            // The kernel says it at once, or when the connection was under way.
+            let failures = match errno {
+                Errno::CONNREFUSED => vec![Failure::Connect(errno.into())],
+                Errno::MFILE => vec![Failure::Local(errno.into())],
+                _ => vec![Failure::Local(errno.into()), Failure::Connect(errno.into())],
+            };
+            for failure in failures {
+                assert!(failure.remedy().contains(remedy), "{failure}: {}", failure.remedy());
+            }
+        }
     }
 }

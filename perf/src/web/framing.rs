@@ -113,12 +113,6 @@ impl Response {
         self.state == State::Done
     }
 
-    /// Whether nothing of it has come.
-    #[must_use]
-    pub fn is_fresh(&self) -> bool {
-        self.state == State::Head && self.head.is_none() && self.held.is_empty()
-    }
-
     /// Takes bytes up to the end of the response, or all; returns how many. Content goes to `content`.
     ///
     /// # Errors

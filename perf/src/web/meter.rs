@@ -32,8 +32,8 @@ pub struct Meter {
     busy: u64,
     busy_before: u64,
     server_before: Option<Duration>,
-    /// The window in which the server worked most, and that in which the client did.
-    top: (Window, Window),
+    /// The window in which the server worked most, and that in which the client did. `None` before the first has ended.
+    top: Option<(Window, Window)>,
 }
 
 impl Meter {
@@ -41,7 +41,6 @@ impl Meter {
     #[must_use]
     pub fn new(servers: Vec<u32>) -> Self {
         let window = Clock::get().ticks_of(WINDOW);
-        let none = (Window::default(), Window::default());
         let mut meter = Self {
             servers,
             window,
@@ -50,7 +49,7 @@ impl Meter {
             busy: 0,
             busy_before: 0,
             server_before: None,
-            top: none,
+            top: None,
         };
         meter.restart();
         meter
@@ -82,7 +81,7 @@ impl Meter {
 
     /// Forgets what was.
     pub fn restart(&mut self) {
-        self.top = (Window::default(), Window::default());
+        self.top = None;
         self.begin_window(ticks());
     }
 
@@ -102,11 +101,12 @@ impl Meter {
                 client: rounded((100.0 * busy / length).min(100.0)),
                 server: used.map(|used| rounded(100.0 * used.as_nanos() as f64 / length)),
             };
-            if window.server > self.top.0.server {
-                self.top.0 = window;
+            let (server, client) = self.top.get_or_insert((window, window));
+            if window.server > server.server {
+                *server = window;
             }
-            if window.client > self.top.1.client {
-                self.top.1 = window;
+            if window.client > client.client {
+                *client = window;
             }
         }
         self.begin_window(now);
@@ -115,18 +115,23 @@ impl Meter {
     /// What a reader must know.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let (server, client) = self.top;
-        let percent =
-            |share: Option<f64>| share.map_or("an unknown part".to_owned(), |s| format!("{s:.0} %"));
-        let mut notes = vec![format!(
-            "in windows of {} ms: the server had {} of a cpu at most (the client then worked {:.0} % of the time); \
-             the client worked {:.0} % at most (the server then had {})",
-            WINDOW.as_millis(),
-            percent(server.server),
-            server.client,
-            client.client,
-            percent(client.server)
-        )];
+        let windows = format!("in windows of {} ms", WINDOW.as_millis());
+        let Some((server, client)) = self.top else {
+            return vec![format!(
+                "{windows}, none of which was complete: how much the client worked is not known"
+            )];
+        };
+        let mut notes = vec![match (server.server, client.server) {
+            (Some(most), Some(then)) => format!(
+                "{windows}: the server had {most:.0} % of a cpu at most (the client then worked {:.0} % of the time); \
+                 the client worked {:.0} % at most (the server then had {then:.0} %)",
+                server.client, client.client
+            ),
+            _ => format!(
+                "{windows}: the client worked {:.0} % of the time at most; how much the server did is not known",
+                client.client
+            ),
+        }];
         if client.client >= CLIENT_FULL && client.server.is_none_or(|share| share < SERVER_FULL) {
             notes.push(
                 "THE CLIENT WAS AT ITS LIMIT: the highest rates are what it could do, not the server"
@@ -156,11 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_of_what_was_not_measured() {
+        let mut stranger = Meter::new(vec![]);
+        assert!(!stranger.notes()[0].contains(" 0 %"), "{:?}", stranger.notes());
+        stranger.worked(stranger.window / 10, stranger.since + stranger.window);
+        let said = stranger.notes().join("; ");
+        assert!(said.contains("worked 10 %") && !said.contains(" 0 %"), "{said}");
+        assert!(!said.contains("the server had"), "{said}");
+        let mut ours = Meter::new(vec![std::process::id()]);
+        ours.worked(ours.window / 10, ours.since + ours.window);
+        let said = ours.notes().join("; ");
+        assert!(said.contains("the server had") && said.contains("then worked 10 %"), "{said}");
+    }
+
+    #[test]
     fn a_pause_is_no_window() {
         let mut meter = Meter::new(vec![std::process::id()]);
         let (window, start) = (meter.window, meter.since);
         meter.worked(window * 3, start + 3 * window);
-        assert_eq!(meter.top.1, Window::default());
+        assert_eq!(meter.top, None);
         assert!(meter.server_time().unwrap() > Duration::ZERO);
         assert!(Meter::new(vec![u32::MAX]).server_time().is_none());
     }

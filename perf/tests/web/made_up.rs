@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use warpdrive_perf::Arrivals;
 use warpdrive_perf::load::{Load, Shape, Subject as _, apply};
 use warpdrive_perf::web::certificate::NAME;
 use warpdrive_perf::web::client::{Client, Settings};
 use warpdrive_perf::web::{Protocol, WebKind};
+use warpdrive_perf::{Arrivals, Rate};
 
-use super::{alone, load};
+use super::{alone, curves, load, options};
 
 /// Settings for a server without TLS that is made up.
 fn plain(address: SocketAddr, kind: WebKind) -> Settings {
@@ -131,6 +131,98 @@ fn what_a_server_loses_is_counted_with_the_reason_and_no_more_than_once() {
     assert_eq!(outcome.sent, outcome.done + outcome.lost);
     assert!(losses.to_string().contains("reset by the server"), "{losses}");
     assert_eq!(client.in_flight(), 0);
+}
+
+/// A server without TLS that resets every n-th connection after its request.
+fn resetting_every(nth: u64) -> SocketAddr {
+    made_up(move |stream, n| {
+        asked(stream);
+        if n % nth == nth - 1 {
+            let _ = rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO));
+        } else {
+            answer(stream, "200 OK", "hello");
+        }
+    })
+}
+
+#[test]
+fn a_closed_loop_goes_on_after_a_loss() {
+    let _alone = alone();
+    let mut client = Client::open(plain(resetting_every(5), WebKind::Connection)).unwrap();
+    let start = Instant::now();
+    for _ in 0..2 {
+        let outcome = apply(&mut client, &Load { warm: Duration::ZERO, ..load(1, 300) }).unwrap();
+        let losses = client.take_losses();
+        assert!(outcome.lost >= 3 && outcome.lost == losses.total(), "{outcome:?} {losses}");
+        // The first of all was that of the set-up, or the last under way came too late for the rate.
+        let came = outcome.done + outcome.lost;
+        assert!((came..=came + 1).contains(&outcome.sent), "{outcome:?}");
+        assert!(outcome.done.abs_diff(4 * outcome.lost) <= 8, "{outcome:?}");
+    }
+    // Nothing was waited for: not even once as long as there is patience.
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_is_kept_to_be_said_begins_anew_when_told() {
+    let _alone = alone();
+    let mut client = Client::open(plain(resetting_every(5), WebKind::Connection)).unwrap();
+    apply(&mut client, &load(2, 300)).unwrap();
+    assert!(client.meter.notes()[0].contains("of the time at most"), "{:?}", client.meter.notes());
+    assert_eq!(client.mark().counts.operations, 0);
+    client.restart();
+    assert_eq!(client.mark().counts, client.counts());
+    assert!(!client.mark().losses.is_empty() && client.take_losses().is_empty());
+    assert!(client.meter.notes()[0].contains("none of which was complete"), "{:?}", client.meter.notes());
+}
+
+#[test]
+fn an_open_loop_goes_on_after_more_losses_than_may_be_under_way() {
+    let _alone = alone();
+    let mut client = Client::open(plain(resetting_every(2), WebKind::Connection)).unwrap();
+    let start = Instant::now();
+    let shape = Shape::Open { rate: 100.0, arrivals: Arrivals::Constant };
+    let outcome = apply(&mut client, &Load { shape, warm: Duration::ZERO, ..load(1, 400) }).unwrap();
+    assert!(outcome.unsent == 0 && outcome.sent >= 39, "{outcome:?}");
+    assert!(outcome.lost.abs_diff(outcome.done) <= 1 && outcome.lost == client.take_losses().total());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_server_that_lets_all_fail_ends_the_run() {
+    let _alone = alone();
+    for shape in [Shape::Closed { depth: 2 }, Shape::Open { rate: 100.0, arrivals: Arrivals::Constant }] {
+        let address = made_up(|stream, n| {
+            asked(stream);
+            answer(stream, if n == 0 { "200 OK" } else { "503 Service Unavailable" }, "hello");
+        });
+        let mut client = Client::open(plain(address, WebKind::Connection)).unwrap();
+        let error = apply(&mut client, &Load { shape, ..load(1, 100) }).unwrap_err().to_string();
+        assert!(error.contains("nothing was done") && error.contains("status 503"), "{error}");
+    }
+}
+
+#[test]
+fn what_was_lost_while_the_capacity_was_measured_is_not_said_of_the_curve() {
+    let _alone = alone();
+    // The first is that of the set-up; the closed loop has all of 256 connections under way at once.
+    let asks = AtomicU64::new(0);
+    let address = made_up(move |stream, _| {
+        while asked(stream) {
+            let busy = (100..120).contains(&asks.fetch_add(1, Ordering::Relaxed));
+            answer(stream, if busy { "503 Service Unavailable" } else { "200 OK" }, "hello");
+        }
+    });
+    let mut options = options();
+    options.load.mode = Some(warpdrive_perf::Mode::Open);
+    options.load.rates = vec![Rate::Percent(1.0)];
+    options.web.target = Some(format!("http://{address}/").parse().unwrap());
+    let curve = &curves("load-https", &options)[0];
+    assert_eq!(curve.points[0].lost, 0);
+    assert!(curve.notes.iter().all(|note| !note.starts_with("LOST")), "{:?}", curve.notes);
+    let said = "while the capacity was measured: lost 20 x status 503";
+    assert!(curve.notes.iter().any(|note| note == said), "{:?}", curve.notes);
+    assert!(curve.notes.iter().all(|note| !note.contains("the server had")), "{:?}", curve.notes);
 }
 
 #[test]

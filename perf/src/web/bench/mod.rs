@@ -7,6 +7,7 @@ use super::certificate::{self, NAME};
 use super::client::{Client, DEPTH_MAX, Settings};
 use super::options::{Protocol, Target, WebKind};
 use super::servers::{Server, Site, haproxy, nginx};
+use crate::load::Subject as _;
 use crate::load::modes::{About, drive};
 use crate::measure::on_cpu;
 use crate::peers::NoPeer;
@@ -14,6 +15,7 @@ use crate::record::{Curve, Mode, Record};
 use crate::{Bench, BenchError, Emit, Kind, Options};
 
 mod said;
+mod usage;
 
 use said::Ledger;
 
@@ -69,9 +71,13 @@ type Start = fn(&Site, usize) -> Result<Result<Server, NoPeer>, BenchError>;
 const STARTS: [(&str, Start); 2] = [("", nginx::start), ("-haproxy", haproxy::start)];
 
 fn tls(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
-    let kind = kind(options, WebKind::Handshake, |kind| !kind.has_request())?;
+    let kind = usage::kind(options, &TLS, WebKind::Handshake, |kind| !kind.has_request())?;
+    let is_plain = options.web.target.as_ref().is_some_and(|target| !target.tls);
+    if is_plain || options.web.protocol == Some(Protocol::Plain) {
+        return Err(usage::plain(&TLS));
+    }
+    usage::target(options, &TLS)?;
     let protocols = match options.web.protocol {
-        Some(Protocol::Plain) => return Err(usage("load-tls", "--protocol http has no handshakes")),
         Some(protocol) => vec![protocol],
         None if options.quick => vec![Protocol::Tls13],
         None => vec![Protocol::Tls13, Protocol::Tls12],
@@ -84,7 +90,8 @@ fn tls(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
 }
 
 fn https(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
-    let kind = kind(options, WebKind::Request, WebKind::has_request)?;
+    let kind = usage::kind(options, &HTTPS, WebKind::Request, WebKind::has_request)?;
+    usage::target(options, &HTTPS)?;
     let protocol = match &options.web.target {
         Some(target) if !target.tls => Protocol::Plain,
         _ => options.web.protocol.unwrap_or(Protocol::Tls13),
@@ -98,20 +105,6 @@ fn https(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
         Case { bench: &HTTPS, kind, protocol, body, usual: WebKind::Request }.run(options, emit)?;
     }
     Ok(())
-}
-
-fn kind(options: &Options, usual: WebKind, fits: fn(WebKind) -> bool) -> Result<WebKind, BenchError> {
-    let kind = options.web.kind.unwrap_or(usual);
-    let bench = if usual.has_request() { "load-https" } else { "load-tls" };
-    if fits(kind) { Ok(kind) } else { Err(usage(bench, &format!("--op {kind} is for the other bench"))) }
-}
-
-fn usage(bench: &str, what: &str) -> BenchError {
-    BenchError::Program {
-        program: bench.to_owned(),
-        what: what.to_owned(),
-        remedy: "load-tls takes --op handshake or resumed, load-https --op request or connection".to_owned(),
-    }
 }
 
 impl Case {
@@ -170,7 +163,7 @@ impl Case {
     fn at_target(&self, options: &Options, target: &Target) -> Result<Settings, BenchError> {
         let trust = match &options.web.ca {
             Some(file) => certificate::trust_of(file)?,
-            None if target.tls => return Err(usage(self.bench.name, "--target https://… needs --ca FILE")),
+            None if target.tls => return Err(usage::nobody_to_trust(self.bench)),
             None => rustls::RootCertStore::empty(),
         };
         let protocol = if target.tls { self.protocol } else { Protocol::Plain };
@@ -215,7 +208,7 @@ impl Case {
                     facts: facts.clone(),
                 };
                 let before = Ledger::of(&client, server.as_deref_mut())?;
-                client.meter.restart();
+                client.restart();
                 let mut curves = Vec::new();
                 drive(&one, &about, &mut client, &mut |record| curves.push(record))?;
                 client.settle()?;
@@ -336,12 +329,36 @@ mod tests {
         options.web.kind = Some(WebKind::Handshake);
         refused(HTTPS.run(&options, &mut |_| ()).unwrap_err());
         options.web.protocol = Some(Protocol::Plain);
-        refused(TLS.run(&options, &mut |_| ()).unwrap_err());
+        let error = TLS.run(&options, &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains("--protocol tls1.3"), "{error}");
         options.web = crate::web::WebOptions {
             target: Some("https://127.0.0.1:1/".parse().unwrap()),
             ..Default::default()
         };
-        refused(TLS.run(&options, &mut |_| ()).unwrap_err());
+        let error = TLS.run(&options, &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains("--ca"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_fit_a_target_is_refused_with_the_remedy() {
+        for (target, protocol, body, said) in [
+            ("https://127.0.0.1:1/", Some(Protocol::Plain), None, ["--protocol http", "--target http://"]),
+            ("http://127.0.0.1:1/", Some(Protocol::Tls12), None, ["--protocol tls1.2", "--target https://"]),
+            ("http://127.0.0.1:1/", Some(Protocol::Tls13), None, ["--protocol tls1.3", "--target https://"]),
+            ("http://127.0.0.1:1/", None, Some(1024), ["--body", "path of --target"]),
+        ] {
+            let mut options = Options::for_tests(1);
+            options.web.target = Some(target.parse().unwrap());
+            (options.web.protocol, options.web.body) = (protocol, body);
+            options.web.ca = Some("/nowhere/ca.pem".into());
+            let error = HTTPS.run(&options, &mut |_| ()).unwrap_err().to_string();
+            assert!(said.iter().all(|said| error.contains(said)), "{target}: {error}");
+            assert!(!error.contains("--op"), "{target}: {error}");
+        }
+        let mut options = Options::for_tests(1);
+        options.web.target = Some("http://127.0.0.1:1/".parse().unwrap());
+        let error = TLS.run(&options, &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains("--target https://"), "{error}");
     }
 
     #[test]

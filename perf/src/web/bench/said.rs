@@ -1,6 +1,7 @@
 //! What is said beside the figures: facts, who was at the limit, and whether the server has counted the same.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::certificate::KEY;
@@ -36,7 +37,7 @@ impl Case {
                 fact("cpus", format!("client pinned to {near}; the server is not the harness'"));
             }
         }
-        fact("client", "rustls with aws-lc, kernel TCP over loopback, busy polling".to_owned());
+        fact("client", format!("rustls with aws-lc, kernel TCP{}, busy polling", over(client.address())));
         match client.negotiated() {
             None => fact("protocol", "http without TLS".to_owned()),
             Some(found) => {
@@ -59,8 +60,10 @@ impl Case {
 
     /// What became of it beside the points.
     pub(super) fn say(&self, curve: &mut Curve, client: &mut Client, before: &Ledger, after: &Ledger) {
-        let done = after.counts.operations - before.counts.operations;
-        if let (Some(before), Some(after)) = (before.time, after.time)
+        // Without what measured the capacity. The server cannot be asked for its counts in the middle.
+        let mark = client.mark();
+        let done = after.counts.operations - mark.counts.operations;
+        if let (Some(before), Some(after)) = (mark.server_time, after.time)
             && done > 0
         {
             let us = (after - before).as_secs_f64() * 1e6 / done as f64;
@@ -68,7 +71,7 @@ impl Case {
         }
         curve.notes.extend(client.meter.notes());
         curve.notes.extend(after.agree(before, self.kind));
-        let closes = |of: fn(&Counts) -> u64| of(&after.counts) - of(&before.counts);
+        let closes = |of: fn(&Counts) -> u64| of(&after.counts) - of(&mark.counts);
         let (bare, reset) = (closes(|c| c.bare), closes(|c| c.reset));
         if bare + reset > 0 {
             curve.notes.push(format!(
@@ -79,11 +82,19 @@ impl Case {
         if renewed > 0 {
             curve.notes.push(format!("{renewed} connections were closed by the server and made anew"));
         }
+        if !mark.losses.is_empty() {
+            curve.notes.push(format!("while the capacity was measured: lost {}", mark.losses));
+        }
         let losses = client.take_losses();
         if !losses.is_empty() {
             curve.notes.push(format!("LOST: {losses}"));
         }
     }
+}
+
+/// Over what a server is reached, as far as its address tells.
+fn over(address: SocketAddr) -> &'static str {
+    if address.ip().is_loopback() { " over loopback" } else { "" }
 }
 
 /// What both sides have counted at a time.
@@ -130,6 +141,15 @@ mod tests {
     fn ledger(established: u64, operations: u64, accepts: u64, requests: u64) -> Ledger {
         let counts = Counts { established, operations, ..Counts::default() };
         Ledger { counts, time: None, served: Some(Served { accepts, requests }) }
+    }
+
+    #[test]
+    fn only_loopback_is_called_so() {
+        for (address, said) in
+            [("127.0.0.1:1", " over loopback"), ("[::1]:1", " over loopback"), ("10.0.0.1:1", "")]
+        {
+            assert_eq!(over(address.parse().unwrap()), said, "{address}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::load::Subject;
 mod settings;
 mod setup;
 
-pub use settings::{Counts, Negotiated, Settings};
+pub use settings::{Counts, Mark, Negotiated, Settings};
 use settings::{broken, request};
 
 /// The most operations that may be under way.
@@ -59,14 +59,15 @@ pub struct Client {
     slots: Vec<Slot>,
     free: Vec<usize>,
     idle: Vec<usize>,
-    /// Operations under way, and those that failed and were not given up yet.
     under_way: usize,
-    failed: usize,
+    /// Operations that failed since that was last asked.
+    lost: u64,
     /// Tags of operations that were done while they were sent.
     early: Vec<u64>,
     losses: Losses,
     fatal: Option<Failure>,
     counts: Counts,
+    mark: Mark,
     done_before: u64,
     is_set_up: bool,
     negotiated: Option<Negotiated>,
@@ -100,11 +101,12 @@ impl Client {
             free: (0..slots).rev().collect(),
             idle: Vec::with_capacity(slots),
             under_way: 0,
-            failed: 0,
+            lost: 0,
             early: Vec::with_capacity(slots),
             losses: Losses::default(),
             fatal: None,
             counts: Counts::default(),
+            mark: Mark::default(),
             done_before: 0,
             is_set_up: false,
             negotiated: None,
@@ -140,35 +142,6 @@ impl Client {
     /// Connections that were begun and have not ended.
     fn begun(&self) -> usize {
         self.slots.len() - self.free.len()
-    }
-
-    /// What it has done.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// What was lost, and why, since this was asked last.
-    pub fn take_losses(&mut self) -> Losses {
-        std::mem::take(&mut self.losses)
-    }
-
-    /// What was negotiated.
-    #[must_use]
-    pub fn negotiated(&self) -> Option<&Negotiated> {
-        self.negotiated.as_ref()
-    }
-
-    /// The content of a response, without any coding.
-    #[must_use]
-    pub fn content(&self) -> Option<&[u8]> {
-        self.desk.expected.plain()
-    }
-
-    /// Whether content comes as gzip.
-    #[must_use]
-    pub fn has_gzip(&self) -> bool {
-        matches!(self.desk.expected, Expected::Gzip { .. })
     }
 
     /// Begins a connection in a free place.
@@ -249,7 +222,7 @@ impl Client {
     }
 
     fn fail(&mut self, failure: Failure, had_operation: bool) {
-        self.failed += usize::from(had_operation);
+        self.lost += u64::from(had_operation);
         if failure.is_fatal() {
             self.fatal.get_or_insert(failure);
         } else {
@@ -263,10 +236,8 @@ impl Client {
             if let Some(connection) = &self.slots[i].connection
                 && !self.slots[i].idle
             {
-                let had_operation = usize::from(connection.has_operation());
                 self.losses.note(&Failure::Silence(connection.stage()));
-                self.under_way -= had_operation;
-                self.failed += had_operation;
+                self.under_way -= usize::from(connection.has_operation());
                 self.release(i);
             }
         }
@@ -358,7 +329,7 @@ impl Subject for Client {
     }
 
     fn in_flight(&self) -> usize {
-        self.under_way + self.failed
+        self.under_way
     }
 
     fn max_depth(&self) -> usize {
@@ -372,12 +343,21 @@ impl Subject for Client {
     fn give_up(&mut self) -> Result<u64, BenchError> {
         let lost = self.in_flight() as u64;
         self.abandon();
-        self.failed = 0;
         // A server that has done nothing since the last time will not do anything.
         if std::mem::replace(&mut self.done_before, self.counts.operations) == self.counts.operations {
             return Err(self.lost_all());
         }
         Ok(lost)
+    }
+
+    fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    fn restart(&mut self) {
+        self.meter.restart();
+        let losses = std::mem::take(&mut self.losses);
+        self.mark = Mark { counts: self.counts, server_time: self.meter.server_time(), losses };
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, RootCertStore};
 
+use super::super::content::Expected;
+use super::super::failure::Losses;
 use super::super::options::{Protocol, WebKind};
+use super::Client;
 use crate::BenchError;
 
 /// What a client is to do.
@@ -50,6 +53,17 @@ pub struct Counts {
     pub renewed: u64,
 }
 
+/// How things stood when what is kept to be said of a curve began.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    /// What the client had done.
+    pub counts: Counts,
+    /// Cpu time of the server, if it is known.
+    pub server_time: Option<Duration>,
+    /// What was lost before.
+    pub losses: Losses,
+}
+
 /// What was negotiated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
@@ -71,6 +85,49 @@ impl Negotiated {
             group: tls.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())),
             handshake: format!("{:?}", tls.handshake_kind()?),
         })
+    }
+}
+
+impl Client {
+    /// What it has done.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Where the server is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.settings.address
+    }
+
+    /// How things stood when it was last told to [`restart`](crate::load::Subject::restart).
+    #[must_use]
+    pub fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    /// What was lost, and why, since this was asked last or since the last [`restart`](crate::load::Subject::restart).
+    pub fn take_losses(&mut self) -> Losses {
+        std::mem::take(&mut self.losses)
+    }
+
+    /// What was negotiated.
+    #[must_use]
+    pub fn negotiated(&self) -> Option<&Negotiated> {
+        self.negotiated.as_ref()
+    }
+
+    /// The content of a response, without any coding.
+    #[must_use]
+    pub fn content(&self) -> Option<&[u8]> {
+        self.desk.expected.plain()
+    }
+
+    /// Whether content comes as gzip.
+    #[must_use]
+    pub fn has_gzip(&self) -> bool {
+        matches!(self.desk.expected, Expected::Gzip { .. })
     }
 }
 
