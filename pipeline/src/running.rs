@@ -271,6 +271,7 @@ fn device(d: &dyn Device) -> DeviceSnapshot {
     DeviceSnapshot {
         name: info.name,
         driver: info.driver,
+        thread: info.thread,
         batch: info.batch,
         mean_fill: stats.mean_fill(),
         stats,
