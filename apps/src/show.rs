@@ -380,8 +380,14 @@ mod tests {
     fn what_should_not_be_overlooked_of_a_device_is_marked() {
         let wait = WaitStats { count: 24, p50_ns: 1_000, p90_ns: 2_000, p99_ns: 30_000, max_ns: 40_000 };
         let stats = DeviceStats { requests: 24, batches: 4, wait, ..DeviceStats::default() };
-        let mut d =
-            DeviceSnapshot { name: "r".to_owned(), driver: "soft-rsa", batch: 8, mean_fill: 6.0, stats };
+        let mut d = DeviceSnapshot {
+            name: "r".to_owned(),
+            driver: "soft-rsa",
+            thread: None,
+            batch: 8,
+            mean_fill: 6.0,
+            stats,
+        };
         let lines = device(&d, true);
         assert_eq!(lines.len(), 2, "nothing is amiss: {lines:?}");
         assert_eq!(

@@ -222,10 +222,21 @@ impl Process {
     /// # Errors
     /// [`BenchError::Program`] when it takes longer than `limit` or fails.
     pub fn wait(&mut self, limit: Duration) -> Result<(), BenchError> {
+        if self.ends_within(limit)? {
+            return Ok(());
+        }
+        Err(self.broken(format!("still runs after {} s", limit.as_secs())))
+    }
+
+    /// Whether it ends within `limit`.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] when it does and fails.
+    pub fn ends_within(&mut self, limit: Duration) -> Result<bool, BenchError> {
         match ended(&mut self.child, limit) {
-            Some(true) => Ok(()),
+            Some(true) => Ok(true),
             Some(false) => Err(self.broken("failed".to_owned())),
-            None => Err(self.broken(format!("still runs after {} s", limit.as_secs()))),
+            None => Ok(false),
         }
     }
 

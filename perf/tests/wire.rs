@@ -153,14 +153,16 @@ fn the_generator_receives_what_testpmd_sends() {
             })
             .unwrap()
         });
-        let opened = opened.recv();
-        if opened.is_ok() {
-            bed.testpmd.forward().unwrap();
+        let sent = opened.recv().map(|()| {
+            bed.testpmd.forward()?;
             std::thread::sleep(WINDOW);
-            bed.testpmd.stop().unwrap();
-        }
+            bed.testpmd.stop()
+        });
+        // Whatever became of that, or the receiver would never end.
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        receiver.join().unwrap()
+        let received = receiver.join().unwrap();
+        sent.expect("the receiver was ready").unwrap();
+        received
     });
     let (_, after) = bed.testpmd.counters().unwrap();
     assert_eq!(counted, seen, "each frame that was received is a stray");

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rtrb::RingBuffer;
-use warpdrive_mempool::{Domain, MemError, Mempool, PageSize, WorkerSlot};
+use warpdrive_mempool::{Domain, MemError, Mempool, PageSize};
 use warpdrive_pmd::device::{Device, DeviceError, SessionSpec};
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaSession};
 use warpdrive_pmd::engine::zip::ZipEngine;
@@ -18,7 +17,7 @@ use warpdrive_pmd::port::ring::{self, RingRx, RingTx};
 use warpdrive_pmd::port::{MacAddr, PortError};
 
 use crate::config::{Require, Strict};
-use crate::cores::{self, CoreError};
+use crate::cores::CoreError;
 use crate::diag::ConfigError;
 use crate::dictionary;
 use crate::keys::{self, Keys};
@@ -38,8 +37,9 @@ use crate::stage::tee::TeeStage;
 use crate::stage::zip::Zip;
 use crate::stage::zip_flows::ZipFlows;
 use crate::stats::PipelineLatency;
-use crate::strict::{self, EngineWatch, StrictError, Supervisor, Watched};
-use crate::worker::{Mailbox, Pipeline, Worker, WorkerReport};
+use crate::strict::{EngineWatch, StrictError, Supervisor, Watched};
+use crate::thread::WorkerThread;
+use crate::worker::{Mailbox, Pipeline, Worker};
 
 /// Why the program cannot start, or did not end cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -477,61 +477,20 @@ impl<'a> Builder<'a> {
                 mailbox: Mailbox { empty: for_worker, full: from_worker },
                 watched: Watched::default(),
             };
-            let (thread, id) = spawn(worker, worker_plan.lcore, worker_plan.cpus, self.strict.clone())?;
+            // If this fails, those that wait end without a round when `running` is dropped.
+            let thread =
+                WorkerThread::prepare(worker, worker_plan.lcore, worker_plan.cpus, self.strict.clone())?;
             running.latency.push(fresh.clone());
-            running.workers.push(WorkerHandle { thread: Some(thread), id, empty, full, spare: Some(fresh) });
+            running.workers.push(WorkerHandle { thread, empty, full, spare: Some(fresh) });
         }
         running.pipelines = observed.into_iter().flatten().collect();
         if let Some(supervisor) = &running.strict {
             supervisor.all_is_open();
         }
+        running.workers.iter_mut().for_each(|worker| worker.thread.let_go());
         Ok(running)
     }
 }
 
 /// An address for ports that have none: locally administered (IEEE 802, bit 1 of the first byte).
 const LOCAL_MAC: MacAddr = MacAddr([0x02, b'w', b'a', b'r', b'p', 0]);
-
-fn spawn(
-    mut worker: Worker,
-    lcore: usize,
-    cpus: cores::CpuSet,
-    supervisor: Option<Arc<Supervisor>>,
-) -> Result<(JoinHandle<WorkerReport>, u32), LaunchError> {
-    let (ready, started) = std::sync::mpsc::sync_channel::<Result<u32, LaunchError>>(1);
-    let name = format!("worker-{lcore}");
-    let thread = std::thread::Builder::new()
-        .name(name.clone())
-        .spawn(move || {
-            let prepared = cores::pin_current(&cpus)
-                .map_err(LaunchError::from)
-                .and_then(|()| WorkerSlot::claim().map_err(LaunchError::from))
-                .and_then(|slot| {
-                    if let Some(supervisor) = supervisor {
-                        worker.watched = supervisor.watch_current(&name, strict::From::Now)?;
-                    }
-                    Ok(slot)
-                });
-            let slot = match prepared {
-                Ok(slot) => {
-                    let _ = ready.send(Ok(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()));
-                    slot
-                }
-                Err(e) => {
-                    let _ = ready.send(Err(e));
-                    return WorkerReport::default();
-                }
-            };
-            let report = worker.run();
-            drop(slot);
-            report
-        })
-        .map_err(|cause| LaunchError::Thread { lcore, cause })?;
-    match started.recv() {
-        Ok(Ok(id)) => Ok((thread, id)),
-        Ok(Err(e)) => Err(e),
-        Err(_) => {
-            Err(LaunchError::Thread { lcore, cause: std::io::Error::other("the thread ended at once") })
-        }
-    }
-}

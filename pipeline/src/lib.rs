@@ -15,5 +15,6 @@ pub mod snapshot;
 pub mod stage;
 pub mod stats;
 pub mod strict;
+mod thread;
 pub mod wire;
 pub mod worker;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rtrb::{Consumer, Producer};
@@ -18,7 +17,7 @@ use crate::snapshot::{
 use crate::stage::simple::NamedCounter;
 use crate::stats::{PipelineLatency, SharedStage};
 use crate::strict::{Supervisor, ThreadCalls};
-use crate::worker::WorkerReport;
+use crate::thread::WorkerThread;
 
 /// What was got, and what was done without.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -55,9 +54,7 @@ pub(crate) struct ObservedPipeline {
 
 /// The control plane's ends of a worker.
 pub(crate) struct WorkerHandle {
-    pub(crate) thread: Option<JoinHandle<WorkerReport>>,
-    /// The kernel's number of it.
-    pub(crate) id: u32,
+    pub(crate) thread: WorkerThread,
     pub(crate) empty: Producer<Vec<PipelineLatency>>,
     pub(crate) full: Consumer<Vec<PipelineLatency>>,
     /// The set that is not with the worker now.
@@ -65,7 +62,7 @@ pub(crate) struct WorkerHandle {
 }
 
 /// Workers at work. Observe them with [`snapshot`](Self::snapshot), end them with [`stop`](Self::stop) and
-/// [`join`](Self::join).
+/// [`join`](Self::join). Dropping them instead ends them as well, and nobody learns how that went.
 pub struct Running {
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -149,7 +146,7 @@ impl Running {
     /// Whether all workers have ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.workers.iter().all(|w| w.thread.as_ref().is_none_or(JoinHandle::is_finished))
+        self.workers.iter().all(|w| w.thread.is_finished())
     }
 
     /// What has failed for good at a port, with the port's name.
@@ -161,7 +158,7 @@ impl Running {
 
     /// The kernel's numbers of the workers' threads, in the order of the plan.
     pub fn worker_threads(&self) -> impl Iterator<Item = u32> {
-        self.workers.iter().map(|w| w.id)
+        self.workers.iter().map(|w| w.thread.id())
     }
 
     /// The pools, in the order of the plan.
@@ -206,8 +203,8 @@ impl Running {
     /// Waits for the workers to end, closes ports and devices, and says whether every buffer came back.
     pub fn join(mut self) -> Ended {
         for w in 0..self.workers.len() {
-            let Some(thread) = self.workers[w].thread.take() else { continue };
-            match thread.join() {
+            let Some(result) = self.workers[w].thread.join() else { continue };
+            match result {
                 Ok(report) => {
                     self.abandoned += report.abandoned;
                     self.rounds.0 += report.rounds;
@@ -245,6 +242,15 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    /// After an error between the start and [`join`](Self::join) nobody goes on polling, and devices and ports, which
+    /// are closed next, have no queues in use.
+    fn drop(&mut self) {
+        self.stop();
+        self.workers.clear();
+    }
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -265,6 +271,7 @@ fn device(d: &dyn Device) -> DeviceSnapshot {
     DeviceSnapshot {
         name: info.name,
         driver: info.driver,
+        thread: info.thread,
         batch: info.batch,
         mean_fill: stats.mean_fill(),
         stats,

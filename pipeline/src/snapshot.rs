@@ -105,6 +105,8 @@ pub struct DeviceSnapshot {
     pub name: String,
     /// Its driver.
     pub driver: &'static str,
+    /// The kernel's number of its engine's thread; none if the engine runs inline.
+    pub thread: Option<u32>,
     /// Requests computed together, at most: lanes.
     pub batch: usize,
     /// Requests computed together on average.

@@ -93,6 +93,8 @@ impl Worker {
                 until_control = CONTROL_EVERY;
                 control_at = now + control_within;
                 self.publish();
+                // An engine that runs inline may have panicked and recovered: the panic was told, and that is over.
+                self.watched.steady(true);
                 if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
                     deadline = Some(now + Clock::get().ticks_of(self.drain));
                 }

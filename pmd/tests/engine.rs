@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use warpdrive_mempool::*;
 use warpdrive_pmd::device::{
     Completion, Device, DeviceError, Queue, Request, SessionId, SessionSpec, Status,
 };
 use warpdrive_pmd::engine::zip::{ZipEngine, ZipFormat, ZipOp, ZipSession};
-use warpdrive_pmd::engine::{Engine, Job, NoStream, Placement, SoftDevice, Waiting};
+use warpdrive_pmd::engine::{Engine, Job, NoStream, Placement, SoftDevice, ThreadWatch, Waiting};
 use warpdrive_pmd::idle::IdlePolicy;
 
 const PLACEMENTS: [Placement; 2] = [Placement::Inline, Placement::Core { cpu: 0, idle: IdlePolicy::Sleep }];
@@ -112,6 +112,56 @@ fn an_engine_that_panics_costs_its_batch_and_no_more() {
         drop(queue);
         assert_eq!(pool.stats().in_use, 0, "{placement:?}");
         drop(device);
+    }
+}
+
+/// How often it was told that the thread only serves from now on.
+struct Watch(Arc<AtomicUsize>);
+
+impl ThreadWatch for Watch {
+    fn started(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn steady(&mut self, steady: bool) {
+        self.0.fetch_add(usize::from(steady), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_watches_the_thread_learns_that_its_engine_has_recovered() {
+    let domain = Domain::new(DmaMode::Sva);
+    let pool = pool(&domain);
+    let steady = Arc::new(AtomicUsize::new(0));
+    let watch = Some(Box::new(Watch(Arc::clone(&steady))) as Box<dyn ThreadWatch>);
+    let device = SoftDevice::<Naughty>::open_watched("naughty", PLACEMENTS[1], &domain, (), watch).unwrap();
+    let session = device.create_session(spec()).unwrap();
+    let mut queue = device.request_queue(4).unwrap();
+    queue.send(request(&pool, session, b"fine")).unwrap();
+    assert_eq!(complete(&mut *queue).status, Status::Ok);
+    // By now it has taken over the session and the queue, so that nothing else comes in between.
+    let before = steady.load(Ordering::Relaxed);
+    queue.send(request(&pool, session, b"!")).unwrap();
+    assert_eq!(complete(&mut *queue).status, Status::EngineFailed);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while steady.load(Ordering::Relaxed) == before {
+        assert!(Instant::now() < deadline, "it is not told");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_device_says_which_thread_its_engine_has_however_long_its_name() {
+    let domain = Domain::new(DmaMode::Sva);
+    for placement in PLACEMENTS {
+        let name = "a-name-that-is-cut-off";
+        let device = SoftDevice::<Naughty>::open(name, placement, &domain).unwrap();
+        let thread = device.info().thread;
+        assert_eq!(thread.is_some(), placement != Placement::Inline);
+        if let Some(id) = thread {
+            let comm = std::fs::read_to_string(format!("/proc/self/task/{id}/comm")).unwrap();
+            assert_eq!(comm.trim_end(), "engine-a-name-t");
+        }
     }
 }
 

@@ -7,15 +7,15 @@ use warpdrive_mempool::Mempool;
 use warpdrive_pmd::device::{Completion, Device, Queue, Request, SessionId, SessionSpec, Status};
 use warpdrive_pmd::stats::DeviceStats;
 
+use crate::BenchError;
 use crate::load::Subject;
-use crate::{BenchError, os};
 
 /// Requests sent, and completions taken, at once.
 const BURST: usize = 64;
-/// Rigs made so far: each device has a name of its own, by which its engine's thread is found.
+/// Rigs made so far: each device has a name of its own.
 static RIGS: AtomicUsize = AtomicUsize::new(0);
 
-/// A name for a device that no other of this process has. Names of threads are cut off after 15 bytes.
+/// A name for a device that no other of this process has.
 #[must_use]
 pub fn unique_name() -> String {
     format!("b{}", RIGS.fetch_add(1, Ordering::Relaxed))
@@ -57,7 +57,7 @@ impl DeviceRig {
             batch: Vec::with_capacity(BURST),
             spare,
             back: Vec::with_capacity(BURST),
-            engine_thread: os::thread_named(&format!("engine-{}", device.info().name)),
+            engine_thread: device.info().thread,
             device,
             _pool: pool,
         })

@@ -40,10 +40,6 @@ const SILENCE: Duration = Duration::from_secs(15);
 const BUSY: Duration = Duration::from_millis(2);
 /// How often then.
 const LOOK_EVERY: Duration = Duration::from_micros(300);
-/// `AUDIT_ARCH_X86_64` of linux/audit.h.
-const ARCH: u32 = 0xC000_003E;
-/// What the kernel keeps of a thread's name.
-const COMM: usize = 15;
 
 /// A line of the list of benches: as [`Bench`](crate::Bench), which gives other results.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -142,7 +138,8 @@ pub fn audit(options: &Options, config: &Path) -> Result<Audit, BenchError> {
     };
     let called = tracer.threads.iter().zip(&uncounted).map(|(thread, before)| {
         let since = thread.calls.iter().map(|(call, n)| (*call, n - before.get(call).copied().unwrap_or(0)));
-        (thread.name.clone(), since.filter(|(_, n)| *n > 0).collect())
+        let calls = since.filter(|(_, n)| *n > 0).collect();
+        Called { name: thread.name.clone(), id: thread.id.unsigned_abs(), calls }
     });
     let audit = evaluate(&config.display().to_string(), &before, &after, called.collect());
     drop(tracer);
@@ -188,8 +185,8 @@ impl Run<'_> {
                     last_stop = Instant::now();
                 }
                 if let Some(ended) = tracer.threads.iter().find(|t| t.ended) {
-                    // It may be the last of all: then there is more to tell.
                     let name = ended.name.clone();
+                    tracer.let_go();
                     return Err(self.last_words(&name));
                 }
             }
@@ -204,11 +201,11 @@ impl Run<'_> {
         }
     }
 
-    /// Why a thread ended: a program that fails says so, else its input was at its end.
+    /// Why a thread ended: a program that fails says so, else its input was at its end. No thread is traced any more.
     fn last_words(&mut self, thread: &str) -> BenchError {
-        match self.process.wait(Duration::from_secs(1)) {
-            Err(e) if !e.to_string().contains("still runs") => e,
-            _ => self.too_short(thread),
+        match self.process.ends_within(Duration::from_secs(1)) {
+            Err(e) => e,
+            Ok(_) => self.too_short(thread),
         }
     }
 
@@ -260,23 +257,50 @@ fn uptime(numbers: &Value) -> f64 {
     numbers["uptime_seconds"].as_f64().unwrap_or(0.0)
 }
 
-/// Calls by thread.
-type Called = Vec<(String, BTreeMap<Call, u64>)>;
+/// A thread, and what it called.
+struct Called {
+    /// Its name, of which the kernel keeps 15 bytes.
+    name: String,
+    id: u32,
+    calls: BTreeMap<Call, u64>,
+}
+
+impl Called {
+    /// The pipelines that it runs, if it is a worker.
+    fn pipelines<'a>(&self, numbers: &'a Value) -> impl Iterator<Item = &'a Value> {
+        list(numbers, "pipelines").filter(|p| self.name == format!("worker-{}", number(&p["core"])))
+    }
+
+    /// The device whose engine it is, if it is one. Names of engines may begin alike.
+    fn device<'a>(&self, numbers: &'a Value) -> Option<&'a Value> {
+        list(numbers, "devices").find(|d| d["thread"].as_u64() == Some(u64::from(self.id)))
+    }
+
+    /// Packets of a worker, requests of an engine.
+    fn packets(&self, numbers: &Value) -> u64 {
+        let requests = self.device(numbers).map_or(0, |d| number(&d["requests"]));
+        self.pipelines(numbers).map(received).sum::<u64>() + requests
+    }
+
+    /// Its whole name.
+    fn full_name(&self, numbers: &Value) -> String {
+        self.device(numbers).map_or_else(|| self.name.clone(), |d| format!("engine-{}", text(&d["name"])))
+    }
+}
 
 /// Puts calls and packets together.
-fn evaluate(config: &str, before: &Value, after: &Value, called: Called) -> Audit {
+fn evaluate(config: &str, before: &Value, after: &Value, called: Vec<Called>) -> Audit {
     let since = |of: &dyn Fn(&Value) -> u64| of(after).saturating_sub(of(before));
     let needy: Vec<String> =
         list(after, "ports").filter(|p| p["needs_syscalls"] == true).map(|p| text(&p["name"])).collect();
     let threads: Vec<Thread> = called
         .into_iter()
-        .map(|(name, calls)| {
-            let own: Vec<&Value> = list(after, "pipelines")
-                .filter(|p| name == format!("worker-{}", number(&p["core"])))
-                .collect();
-            let ports: Vec<String> = own.iter().flat_map(|p| list(p, "ports")).map(text).collect();
-            let packets = since(&|numbers| packets_of(&name, numbers));
-            let calls = by_name(&calls);
+        .map(|thread| {
+            let name = thread.full_name(after);
+            let ports: Vec<String> =
+                thread.pipelines(after).flat_map(|p| list(p, "ports")).map(text).collect();
+            let packets = since(&|numbers| thread.packets(numbers));
+            let calls = by_name(&thread.calls);
             let need_syscalls = ports.iter().filter(|p| needy.contains(p)).cloned().collect::<Vec<_>>();
             let sum: u64 = calls.values().sum();
             let verdict = match (packets, sum, need_syscalls.is_empty()) {
@@ -317,24 +341,10 @@ fn received(pipeline: &Value) -> u64 {
     number(&pipeline["stages"][0]["packets_out"])
 }
 
-/// Packets of a worker, requests of an engine.
-fn packets_of(thread: &str, numbers: &Value) -> u64 {
-    let on_core = |p: &&Value| thread == format!("worker-{}", number(&p["core"]));
-    let serves = |d: &&Value| {
-        let name = format!("engine-{}", text(&d["name"]));
-        name.as_bytes().get(..COMM).unwrap_or(name.as_bytes()) == thread.as_bytes()
-    };
-    let packets: u64 = list(numbers, "pipelines").filter(on_core).map(received).sum();
-    let requests: u64 = list(numbers, "devices").filter(serves).map(|d| number(&d["requests"])).sum();
-    packets + requests
-}
-
 fn by_name(calls: &BTreeMap<Call, u64>) -> BTreeMap<String, u64> {
     let mut named = BTreeMap::new();
     for ((arch, call), n) in calls {
-        let name = names::name_of(*call);
-        let name = if *arch == ARCH { name } else { format!("call {call} of architecture {arch:#x}") };
-        *named.entry(name).or_default() += n;
+        *named.entry(names::name_in(*arch, *call)).or_default() += n;
     }
     named
 }

@@ -24,7 +24,8 @@ pub(super) type Call = (u32, u64);
 pub(super) struct Traced {
     /// Its name.
     pub(super) name: String,
-    id: pid_t,
+    /// The kernel's number of it.
+    pub(super) id: pid_t,
     /// Whether it has ended.
     pub(super) ended: bool,
     /// How often it made each call.
@@ -46,12 +47,24 @@ impl Tracer {
         let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
         let mut tracer = Self { threads: Vec::new(), of_one_thread: PhantomData };
         for (name, id) in threads {
-            request(libc::PTRACE_SEIZE, id, options as usize)?;
-            tracer.threads.push(Traced { name, id, ended: false, calls: BTreeMap::new() });
-            // Runs into a stop, from which it goes on to its next call.
-            ignore_end(request(libc::PTRACE_INTERRUPT, id, 0))?;
+            let ended = match request(libc::PTRACE_SEIZE, id, options as usize) {
+                Ok(()) => false,
+                // Between the listing of threads and now.
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => true,
+                Err(e) => return Err(e),
+            };
+            tracer.threads.push(Traced { name, id, ended, calls: BTreeMap::new() });
+            if !ended {
+                // Runs into a stop, from which it goes on to its next call.
+                ignore_end(request(libc::PTRACE_INTERRUPT, id, 0))?;
+            }
         }
         Ok(tracer)
+    }
+
+    /// Lets go of all threads: a process whose threads are traced does not end before its tracer has seen each end.
+    pub(super) fn let_go(&mut self) {
+        self.threads.drain(..).filter(|t| !t.ended).for_each(|mut thread| thread.detach());
     }
 
     /// Lets everything go on that has stopped since, and counts. True if there was anything.
@@ -111,7 +124,7 @@ impl Traced {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        self.threads.iter_mut().filter(|t| !t.ended).for_each(Traced::detach);
+        self.let_go();
     }
 }
 
@@ -199,7 +212,7 @@ mod tests {
         let id = pid_t::try_from(child.id()).unwrap();
         match Tracer::seize(vec![("sh".to_owned(), id)]) {
             Ok(tracer) => Some((child, tracer)),
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
                 eprintln!("skipped: ptrace is not permitted here");
                 None
             }
@@ -232,6 +245,16 @@ mod tests {
         assert_eq!(calls(shell, libc::SYS_exit_group), 1, "{:?}", shell.calls);
         // The ends of calls are stops, too, at which a result stands where the number was: mostly 0, which is read's.
         assert!(calls(shell, libc::SYS_read) < 20, "{:?}", shell.calls);
+    }
+
+    #[test]
+    fn a_thread_that_ended_before_it_was_seized_has_ended() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let id = pid_t::try_from(child.id()).unwrap();
+        child.wait().unwrap();
+        let mut tracer = Tracer::seize(vec![("true".to_owned(), id)]).unwrap();
+        assert!(tracer.threads[0].ended);
+        assert!(!tracer.turn().unwrap());
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// `AUDIT_ARCH_X86_64` of linux/audit.h: numbers of calls mean something only together with it.
-pub(super) const ARCH: u32 = 0xC000_003E;
+use super::names::ARCH;
 
 /// Where `seccomp_data` has the number of the call, and the architecture.
 const NUMBER_AT: u32 = 0;

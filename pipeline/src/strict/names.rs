@@ -2,6 +2,9 @@
 
 use syscalls::Sysno;
 
+/// `AUDIT_ARCH_X86_64` of linux/audit.h: numbers of calls mean something only together with it.
+pub const ARCH: u32 = 0xC000_003E;
+
 /// The number of a call, if there is one of this name.
 #[must_use]
 pub fn number_of(name: &str) -> Option<u32> {
@@ -11,13 +14,20 @@ pub fn number_of(name: &str) -> Option<u32> {
 /// The name of a call; of one that is not known, its number.
 #[must_use]
 pub fn name_of(number: u64) -> String {
-    known(number).map_or_else(|| format!("call {number}"), str::to_owned)
+    known(ARCH, number).map_or_else(|| format!("call {number}"), str::to_owned)
 }
 
-/// The name of a call, if it is known.
+/// The name of a call that was made by the numbers of `arch`, which is said if it is another one than [`ARCH`].
 #[must_use]
-pub fn known(number: u64) -> Option<&'static str> {
-    usize::try_from(number).ok().and_then(Sysno::new).map(|call| call.name())
+pub fn name_in(arch: u32, number: u64) -> String {
+    if arch == ARCH { name_of(number) } else { format!("call {number} of architecture {arch:#x}") }
+}
+
+/// The name of a call that was made by the numbers of `arch`, if it is known. Allocates nothing.
+#[must_use]
+pub fn known(arch: u32, number: u64) -> Option<&'static str> {
+    let number = usize::try_from(number).ok().filter(|_| arch == ARCH)?;
+    Sysno::new(number).map(|call| call.name())
 }
 
 /// All names.
@@ -51,5 +61,14 @@ mod tests {
         assert_eq!(number_of(""), None);
         assert_eq!(name_of(100_000), "call 100000");
         assert_eq!(name_of(u64::MAX), format!("call {}", u64::MAX));
+    }
+
+    #[test]
+    fn a_number_of_another_architecture_is_no_name() {
+        let sendto = u64::from(number_of("sendto").unwrap());
+        let i386 = 0x4000_0003;
+        assert_eq!((known(ARCH, sendto), known(i386, sendto)), (Some("sendto"), None));
+        assert_eq!(name_in(ARCH, sendto), "sendto");
+        assert_eq!(name_in(i386, sendto), format!("call {sendto} of architecture 0x40000003"));
     }
 }

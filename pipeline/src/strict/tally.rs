@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use super::filter::ARCH;
-use super::names;
+use super::names::{self, ARCH};
 
 /// Numbers of calls that are counted apart: x86-64 has fewer than 500.
 const NUMBERS: usize = 1024;
@@ -90,8 +89,7 @@ pub(super) fn name_of_slot(slot: usize) -> String {
 
 /// The name of a call, if it has one, without an allocation.
 pub(super) fn known_name(call: &libc::seccomp_data) -> Option<&'static str> {
-    let number = u64::try_from(call.nr).ok().filter(|_| call.arch == ARCH)?;
-    names::known(number)
+    names::known(call.arch, u64::try_from(call.nr).ok()?)
 }
 
 /// The system calls that a watched thread made in its steady state.

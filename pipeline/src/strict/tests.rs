@@ -1,8 +1,16 @@
 //! Threads that are watched.
 
 use super::*;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use warpdrive_mempool::Burst;
+use warpdrive_pmd::idle::IdlePolicy;
+
+use crate::stage::{Context, Stage};
+use crate::stats::SharedStage;
+use crate::worker::{Mailbox, Pipeline, Worker};
 
 /// A supervisor that logs, unless it is not permitted here.
 fn supervisor(allow: &[&str]) -> Option<Supervisor> {
@@ -74,6 +82,63 @@ fn what_a_panic_tells_is_not_counted() {
         panic!("on purpose");
     });
     assert!(calls.is_empty(), "{calls:?}");
+}
+
+/// Fails in its first round, as an engine does whose device makes a new one, and calls the kernel long after.
+#[derive(Default)]
+struct Recovers(u32);
+
+impl Stage for Recovers {
+    fn kind(&self) -> &'static str {
+        "rx"
+    }
+
+    fn process(&mut self, _burst: &mut Burst, _cx: &mut Context<'_>) {}
+
+    fn polls(&self) -> bool {
+        true
+    }
+
+    fn poll(&mut self, _out: &mut Burst, _max: usize, _cx: &mut Context<'_>) {
+        self.0 += 1;
+        match self.0 {
+            1 => assert!(std::panic::catch_unwind(|| panic!("on purpose")).is_err()),
+            5_000 => getppid(),
+            _ => {}
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.0 >= 10_000
+    }
+
+    fn attach(&mut self, _counters: SharedStage) {}
+}
+
+#[test]
+fn a_worker_whose_engine_has_recovered_from_a_panic_is_steady_again() {
+    let Some(supervisor) = supervisor(&[]) else { return };
+    let ((_sender, empty), (full, _receiver)) = (rtrb::RingBuffer::new(1), rtrb::RingBuffer::new(1));
+    let mut worker = Worker {
+        pipelines: vec![Pipeline::new(vec![Box::new(Recovers::default())], false)],
+        idle: IdlePolicy::Spin,
+        stop: Arc::new(AtomicBool::new(false)),
+        drain: Duration::ZERO,
+        pools: Vec::new(),
+        failures: 0,
+        mailbox: Mailbox { empty, full },
+        watched: Watched::default(),
+    };
+    std::thread::scope(|scope| {
+        let watched = || {
+            worker.watched = supervisor.watch_current("t", From::Now).unwrap();
+            worker.run()
+        };
+        scope.spawn(watched).join().unwrap();
+    });
+    supervisor.end();
+    let calls = supervisor.calls().into_iter().find(|c| c.thread == "t").unwrap().calls;
+    assert_eq!(calls.get("getppid"), Some(&1), "{calls:?}");
 }
 
 #[test]

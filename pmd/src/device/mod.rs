@@ -156,6 +156,8 @@ pub struct DeviceInfo {
     pub batch: usize,
     /// Where it runs: `"inline"` or `"core N"`.
     pub placement: String,
+    /// The kernel's number of the thread that it runs on, if it has one of its own. Names of threads are cut off.
+    pub thread: Option<u32>,
 }
 
 /// Why a device cannot be opened or used.

@@ -44,6 +44,7 @@ impl End for Served {
 pub(super) struct EngineCore {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    thread_id: u32,
 }
 
 struct Shared {
@@ -83,7 +84,8 @@ impl EngineCore {
                 });
                 let (slot, executor) = match prepared {
                     Ok(prepared) => {
-                        let _ = ready.send(Ok(()));
+                        let _ =
+                            ready.send(Ok(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()));
                         prepared
                     }
                     Err(cause) => {
@@ -101,10 +103,15 @@ impl EngineCore {
             })
             .map_err(|e| failed(e.to_string()))?;
         match started.recv() {
-            Ok(Ok(())) => Ok(Self { shared, thread: Some(thread) }),
+            Ok(Ok(thread_id)) => Ok(Self { shared, thread: Some(thread), thread_id }),
             Ok(Err(cause)) => Err(failed(cause)),
             Err(e) => Err(failed(e.to_string())),
         }
+    }
+
+    /// The kernel's number of the thread.
+    pub(super) fn thread_id(&self) -> u32 {
+        self.thread_id
     }
 
     pub(super) fn add_queue(&self, view: DomainView, depth: usize) -> Option<CoreQueue> {
@@ -186,6 +193,10 @@ impl<E: Engine> Core<E> {
             let worked = self.executor.turn(&mut self.queues, sessions.table(), stop);
             if worked {
                 idle.busy();
+                if self.executor.recovered() {
+                    // A panic hook may have said otherwise.
+                    self.steady(true);
+                }
             } else if self.executor.held() > 0 {
                 std::hint::spin_loop(); // the engine has a deadline to keep
             } else if stop {

@@ -35,6 +35,8 @@ pub(super) struct Executor<E: Engine> {
     meter: SharedMeter,
     /// Empty but during a batch.
     pieces: Pieces,
+    /// A panic in a batch was overcome, and nobody has asked since.
+    recovered: bool,
     /// After a panic outside of a batch nothing is given to the engine any more.
     failed: bool,
 }
@@ -57,6 +59,7 @@ impl<E: Engine> Executor<E> {
             unchecked: 0,
             meter,
             pieces: Pieces::new(E::CHAINS),
+            recovered: false,
             failed: false,
         }
     }
@@ -117,6 +120,12 @@ impl<E: Engine> Executor<E> {
         true
     }
 
+    /// Whether a panic was overcome since this was last asked.
+    #[inline]
+    pub(super) fn recovered(&mut self) -> bool {
+        std::mem::take(&mut self.recovered)
+    }
+
     /// The requests whose sessions are not there, or not any more.
     #[inline]
     fn gone(&mut self, sessions: &Table<E::Session>) -> u64 {
@@ -156,6 +165,7 @@ impl<E: Engine> Executor<E> {
         if panicked {
             // Nor what it is now. If that panics too, each request has its stream again already.
             self.engine = E::new(&self.options);
+            self.recovered = true;
         }
         self.complete(ends, &chosen, results.iter().copied(), Some(now));
     }

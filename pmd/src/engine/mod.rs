@@ -198,8 +198,8 @@ pub trait ThreadWatch: Send {
     /// The reason and the remedy, for a message.
     fn started(&mut self) -> Result<(), String>;
 
-    /// Called on the thread: `true` when from now on it only serves, `false` when it takes over a queue, lets go of one,
-    /// or ends.
+    /// Called on the thread: `true` when from now on it only serves, also when its engine has recovered from a panic;
+    /// `false` when it takes over a queue, lets go of one, or ends.
     fn steady(&mut self, steady: bool);
 }
 
@@ -284,6 +284,7 @@ impl<E: Engine> Device for SoftDevice<E> {
                 Placement::Inline => "inline".to_owned(),
                 Placement::Core { cpu, .. } => format!("core {cpu}"),
             },
+            thread: self.core.as_ref().map(core::EngineCore::thread_id),
         }
     }
 
