@@ -17,6 +17,8 @@ mod ends;
 mod keys;
 #[path = "run/links.rs"]
 mod links;
+#[path = "run/loads.rs"]
+mod loads;
 #[path = "run/resources.rs"]
 mod resources;
 #[path = "run/rsa_engine.rs"]

@@ -6,21 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::loads::{has_sockets, memory, socket};
 use crate::common::{PATIENCE, Ran, Started, command, examples, folder, run, skipped};
-
-const SOCKET: &str = r#"
-version = 1
-[port.source]
-driver = "null"
-size = 64
-copy = true
-[port.lo]
-driver = "af_packet"
-interface = "lo"
-[[pipeline]]
-name = "p"
-stages = [ { rx = "source" }, { tx = "lo" } ]
-"#;
 
 fn audit(folder: &Path, config: &str) -> Ran {
     run(folder, ["bench", "syscalls", config, "--json", "--seconds", "1"])
@@ -28,7 +15,8 @@ fn audit(folder: &Path, config: &str) -> Ran {
 
 /// Whether threads may be traced; says so if not.
 fn permitted(ran: &Ran) -> bool {
-    let refused = ran.stderr.contains("cannot trace the workers");
+    let eperm = std::io::Error::from_raw_os_error(libc::EPERM);
+    let refused = ran.stderr.contains(&format!("cannot trace the workers: {eperm}"));
     if refused {
         skipped(&ran.stderr);
     }
@@ -63,10 +51,10 @@ fn from_memory_to_memory_it_finds_none_and_passes() {
 #[test]
 fn what_it_finds_is_what_the_driver_counts() {
     let folder = folder();
-    fs::write(folder.path().join("socket.toml"), SOCKET).expect("write");
-    if run(folder.path(), ["run", "socket.toml", "--no-huge", "--duration", "100ms"]).code != Some(0) {
-        return skipped("no packet sockets here");
+    if !has_sockets(folder.path()) {
+        return;
     }
+    fs::write(folder.path().join("socket.toml"), socket("")).expect("write");
     let ran = audit(folder.path(), "socket.toml");
     if !permitted(&ran) {
         return;
@@ -199,6 +187,33 @@ fn ended_by(signal: i32, after: Duration) -> Ran {
     let ran = audit.end(PATIENCE);
     wait_until("the program ends with it", || child.iter().all(|id| is_gone(*id)));
     ran
+}
+
+#[test]
+fn a_program_that_fails_under_the_audit_is_told_as_that() {
+    // While other threads of it are traced, too.
+    if crate::common::cpus() < 2 {
+        return skipped("one core only");
+    }
+    let folder = folder();
+    fs::write(folder.path().join("engine.toml"), memory("", r#"{ zip = "zip0", op = "compress" },"#))
+        .expect("write");
+    let audit = Started::new(command(folder.path(), ["bench", "syscalls", "engine.toml", "--seconds", "30"]));
+    let mut child = Vec::new();
+    wait_until("it starts the program", || {
+        child = children(audit.id());
+        !child.is_empty()
+    });
+    // Past the first numbers, when threads are traced.
+    std::thread::sleep(Duration::from_secs(2));
+    // SAFETY: no memory is involved; if it has ended, its parent would have waited for it and ended too.
+    unsafe { libc::kill(child[0], libc::SIGKILL) };
+    let ran = audit.end(PATIENCE);
+    assert_eq!(ran.code, Some(1));
+    if permitted(&ran) {
+        assert!(ran.stderr.contains("warpdrive: failed"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("came to its end before the window did"), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -2,39 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::loads::load;
 use crate::common::{PATIENCE, Started, command, cpus, folder, run, run_config, skipped};
-
-/// Signing and compressing without end.
-pub fn load(eal: &str, depth: usize) -> String {
-    format!(
-        r#"
-        version = 1
-        [eal]
-        {eal}
-        [mempool.pkt]
-        buffers = 32768
-        [port.source]
-        driver = "null"
-        size = 256
-        copy = true
-        [port.sink]
-        driver = "null"
-        [device.rsa0]
-        driver = "soft-rsa"
-        core = "auto"
-        [device.zip0]
-        driver = "soft-zip"
-        [[pipeline]]
-        name = "p"
-        stages = [
-          {{ rx = "source" }},
-          {{ rsa = "rsa0", op = "sign", key = "demo:rsa2048", scheme = "pkcs1-sha256", depth = {depth} }},
-          {{ zip = "zip0", op = "compress" }},
-          {{ tx = "sink" }},
-        ]
-        "#
-    )
-}
 
 /// Empty frames from a null port to a null port, without end.
 const FORWARD: &str = r#"

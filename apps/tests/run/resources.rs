@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::ends::load;
+use super::loads::load;
 use crate::common::{PATIENCE, Started, command, folder, meminfo, run, run_config, skipped};
 
 /// For tests that reserve hugepages, and for those that rely on what there are.

@@ -4,59 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::ends::load;
+use super::loads::{SHORT, has_sockets, linked, load, memory, socket};
 use crate::common::{Ran, Statistics, cpus, folder, run_config, skipped};
 
-/// From memory to memory.
-fn memory(eal: &str, stage: &str) -> String {
-    format!(
-        r#"
-        version = 1
-        [eal]
-        {eal}
-        [port.source]
-        driver = "null"
-        size = 256
-        copy = true
-        [port.sink]
-        driver = "null"
-        [device.zip0]
-        driver = "soft-zip"
-        core = "auto"
-        [device.zip1]
-        driver = "soft-zip"
-        [[pipeline]]
-        name = "p"
-        stages = [ {{ rx = "source" }}, {stage} {{ tx = "sink" }} ]
-        "#
-    )
-}
-
 const ZIP: &str = r#"{ zip = "zip0", op = "compress" }, { zip = "zip1", op = "decompress" },"#;
-
-/// Into a packet socket on the loopback interface, where a send is a system call.
-fn socket(eal: &str) -> String {
-    format!(
-        r#"
-        version = 1
-        [eal]
-        cores = "0"
-        {eal}
-        [port.source]
-        driver = "null"
-        size = 64
-        copy = true
-        [port.lo]
-        driver = "af_packet"
-        interface = "lo"
-        [[pipeline]]
-        name = "p"
-        stages = [ {{ rx = "source" }}, {{ tx = "lo" }} ]
-        "#
-    )
-}
-
-const SHORT: &[&str] = &["--duration", "300ms"];
 
 /// Runs it, if threads can be watched here; says so if not.
 fn watched(folder: &Path, toml: &str, options: &[&str]) -> Option<Ran> {
@@ -67,15 +18,6 @@ fn watched(folder: &Path, toml: &str, options: &[&str]) -> Option<Ran> {
         return None;
     }
     Some(ran)
-}
-
-/// Whether packet sockets are permitted; says so if not.
-fn has_sockets(folder: &Path) -> bool {
-    let ran = run_config(folder, &socket(""), SHORT);
-    if ran.code != Some(0) {
-        skipped(&format!("no packet sockets here: {}", ran.stderr));
-    }
-    ran.code == Some(0)
 }
 
 /// How often a thread called what.
@@ -109,37 +51,9 @@ fn input_that_ends_is_no_breach() {
         let statistics = ran.well().statistics();
         assert!(statistics.port("source", "rx", "packets") >= 20_000);
     }
-    let linked = r#"
-        version = 1
-        [eal]
-        strict = "kill"
-        [port.in]
-        driver = "pcap"
-        file = "builtin:demo"
-        [port.kept]
-        driver = "pcap"
-        out = "kept.pcap"
-        memory = true
-        [port.left]
-        driver = "ring"
-        peer = "right"
-        [port.right]
-        driver = "ring"
-        peer = "left"
-        [port.sink]
-        driver = "null"
-        [[pipeline]]
-        name = "front"
-        stages = [ { rx = "in" }, { tee = "kept" }, { handoff = "middle" } ]
-        [[pipeline]]
-        name = "middle"
-        stages = [ { merge = true }, { count = "c" }, { tx = "left" } ]
-        [[pipeline]]
-        name = "back"
-        stages = [ { rx = "right" }, { tx = "sink" } ]
-        "#;
+    let linked = linked("strict = \"kill\"", "file = \"builtin:demo\"", "");
     for _ in 0..10 {
-        let statistics = watched(folder.path(), linked, &[]).expect("as above").well().statistics();
+        let statistics = watched(folder.path(), &linked, &[]).expect("as above").well().statistics();
         assert_eq!(statistics.port("sink", "tx", "packets"), 64);
     }
 }

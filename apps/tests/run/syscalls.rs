@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::ends::load;
+use super::loads::{linked, load, memory};
 use crate::common::{PATIENCE, Started, command, cpus, folder, has, pcap, run, skipped};
 
 const WATCH: Duration = Duration::from_secs(2);
@@ -90,61 +90,14 @@ fn none_at_all(toml: &str) -> Option<Calls> {
 
 #[test]
 fn forwarding_and_compressing_make_no_system_call() {
-    none_at_all(
-        r#"
-        version = 1
-        [port.source]
-        driver = "null"
-        size = 256
-        copy = true
-        [port.sink]
-        driver = "null"
-        [device.zip0]
-        driver = "soft-zip"
-        core = "auto"
-        [[pipeline]]
-        name = "p"
-        stages = [ { rx = "source" }, { zip = "zip0", op = "compress" }, { tx = "sink" } ]
-        "#,
-    );
+    none_at_all(&memory("", r#"{ zip = "zip0", op = "compress" },"#));
 }
 
 #[test]
 fn a_capture_in_memory_around_a_ring_makes_no_system_call() {
     // A file without end, to another core by a handoff, through a cable, and into memory.
-    none_at_all(
-        r#"
-        version = 1
-        [eal]
-        idle = "spin"
-        [port.in]
-        driver = "pcap"
-        file = "in.pcap"
-        loop = 0
-        [port.kept]
-        driver = "pcap"
-        out = "kept.pcap"
-        memory = true
-        buffer_bytes = 1048576
-        [port.left]
-        driver = "ring"
-        peer = "right"
-        [port.right]
-        driver = "ring"
-        peer = "left"
-        [port.sink]
-        driver = "null"
-        [[pipeline]]
-        name = "front"
-        stages = [ { rx = "in" }, { tee = "kept" }, { handoff = "middle" } ]
-        [[pipeline]]
-        name = "middle"
-        stages = [ { merge = true }, { match = { protocol = "udp" } }, { count = "c" }, { mac-swap = true }, { tx = "left" } ]
-        [[pipeline]]
-        name = "back"
-        stages = [ { rx = "right" }, { tx = "sink" } ]
-        "#,
-    );
+    let stages = r#"{ match = { protocol = "udp" } }, { mac-swap = true },"#;
+    none_at_all(&linked("idle = \"spin\"", "file = \"in.pcap\"\nloop = 0", stages));
 }
 
 /// [`load`] with these keys of the RSA device, and this scheme, on these cores.
