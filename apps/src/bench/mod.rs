@@ -26,7 +26,14 @@ pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
         return list(args.json);
     }
     if args.name == syscalls::NAME {
-        return ended(audit(args, allowed));
+        let Some(config) = &args.config else {
+            eprintln!(
+                "error: bench {:?} needs a configuration. Remedy: warpdrive bench {0} configs/forward-null.toml",
+                args.name
+            );
+            return ExitCode::from(2);
+        };
+        return ended(audit(args, config, allowed));
     }
     if args.config.is_some() && args.name != "load-pipeline" {
         eprintln!("error: bench {:?} takes no configuration: it makes its own", args.name);
@@ -56,14 +63,7 @@ fn ended(done: Result<bool, BenchError>) -> ExitCode {
 }
 
 /// The audit of system calls, which is measured against nothing and so has a form of its own.
-fn audit(args: &BenchArgs, allowed: &[usize]) -> Result<bool, BenchError> {
-    let Some(config) = &args.config else {
-        return Err(BenchError::Program {
-            program: format!("bench {}", args.name),
-            what: "needs a configuration".to_owned(),
-            remedy: format!("warpdrive bench {} configs/forward-null.toml", args.name),
-        });
-    };
+fn audit(args: &BenchArgs, config: &Path, allowed: &[usize]) -> Result<bool, BenchError> {
     let stop = stopped_by_signals()?;
     let options = options(args, (syscalls::SECONDS, 1), allowed, &stop)?;
     let audit = syscalls::audit(&options, config)?;
