@@ -54,16 +54,6 @@ pub fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
-/// The id of a thread of this process, by its name.
-#[must_use]
-pub fn thread_named(name: &str) -> Option<u32> {
-    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
-    tasks.flatten().find_map(|task| {
-        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
-        if comm.trim_end() == name { task.file_name().to_str()?.parse().ok() } else { None }
-    })
-}
-
 fn read_clock(clock: libc::clockid_t) -> io::Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec.
@@ -177,27 +167,22 @@ mod tests {
         use std::sync::atomic::{AtomicBool, Ordering};
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let spin = || {
+            let (send, receive) = std::sync::mpsc::channel();
+            let stop = &stop;
+            scope.spawn(move || {
+                send.send(thread_id()).unwrap();
                 while !stop.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
                 }
-            };
-            std::thread::Builder::new().name("spins-in-a-test".into()).spawn_scoped(scope, spin).unwrap();
+            });
             let until = std::time::Instant::now() + Duration::from_secs(5);
-            let id = loop {
-                // It names itself only after its start.
-                if let Some(id) = thread_named("spins-in-a-test") {
-                    break id;
-                }
-                assert!(std::time::Instant::now() < until);
-            };
+            let id = receive.recv().unwrap();
             let before = thread_time_of(id).unwrap();
             while thread_time_of(id).unwrap() - before < Duration::from_micros(10) {
                 assert!(std::time::Instant::now() < until);
             }
             stop.store(true, Ordering::Relaxed);
         });
-        assert!(thread_named("there is none of this name").is_none());
         assert!(thread_time_of(u32::MAX).is_err());
     }
 
