@@ -64,7 +64,7 @@ pub fn tables(report: &Report) -> String {
         }
         let _ = writeln!(text, "\n### {}\n\n{}.", bench.name, sentence(bench.about));
         if let Some(command) = of.first().map(|r| r.command()) {
-            let _ = writeln!(text, "`{}`", command.replace(" --json", ""));
+            let _ = writeln!(text, "`{}`", public(command));
         }
         comparisons(&mut text, &of);
         for record in &of {
@@ -78,6 +78,21 @@ pub fn tables(report: &Report) -> String {
         }
     }
     text
+}
+
+/// A command as others may repeat it: paths of this machine mean nothing to them.
+fn public(command: &str) -> String {
+    let mut words = Vec::new();
+    let mut after = "";
+    for word in command.split(' ').filter(|w| *w != "--json") {
+        words.push(match after {
+            "--crypto-mb" => "PATH",
+            "--corpus" | "--out" => "FOLDER",
+            _ => word,
+        });
+        after = word;
+    }
+    words.join(" ")
 }
 
 fn sentence(about: &str) -> String {
@@ -106,7 +121,7 @@ fn machine(text: &mut String, report: &Report) {
     for (name, version) in &report.versions {
         let _ = writeln!(text, "{name} {version}.");
     }
-    let _ = writeln!(text, "Command: `{}`", report.command);
+    let _ = writeln!(text, "Command: `{}`", public(&report.command));
 }
 
 fn comparisons(text: &mut String, records: &[&Record]) {
@@ -212,6 +227,12 @@ mod tests {
         ] {
             assert_eq!(figure(value), text);
         }
+    }
+
+    #[test]
+    fn commands_name_no_paths_of_this_machine() {
+        let command = "warpdrive bench all --json --crypto-mb /a/b.so --out /c --rounds 3";
+        assert_eq!(public(command), "warpdrive bench all --crypto-mb PATH --out FOLDER --rounds 3");
     }
 
     #[test]
