@@ -8,9 +8,9 @@ use warpdrive_pipeline::launch;
 use warpdrive_pipeline::plan::Plan;
 use warpdrive_pipeline::running::Running;
 
-use crate::measure::{Better, Contender, Line, alternate, cpu_time};
+use crate::measure::{Contender, alternate, cpu_time};
 use crate::peers::PageSize;
-use crate::testpmd::{Setup, Testpmd};
+use crate::testpmd::{Setup, Testpmd, forwarding_lines};
 use crate::{BenchError, Lines, Options};
 
 /// Time between the start of polling and the first count.
@@ -42,24 +42,15 @@ pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     }
     let values = alternate(options, &mut sides)?;
     drop(sides);
-    let title = testpmd.as_ref().map(Testpmd::title);
-    for (name, ours, kind) in [
-        ("forward-null", &values[0], "latency recorded for each burst and stage, as by default"),
-        ("forward-null-nolatency", &values[1], "eal.latency = false"),
-    ] {
-        let theirs = title.as_ref().map(|t| (t.as_str(), values[2].as_slice())).map_err(|e| *e);
-        let mut line = Line::compare(name, ("packets/s", Better::Higher), ours, theirs)
-            .command(options.command("forward-null"))
-            .note(kind)
-            .note(COUNTED)
-            .note(TIMED)
-            .note(pages.note())
-            .note(format!("64-byte frames, bursts of 32, one polling core: cpu {cpu}"));
-        if let Ok(testpmd) = &testpmd {
-            line = line.note(format!("peer command: {}", testpmd.command));
-        }
-        emit(line);
-    }
+    let notes = [
+        COUNTED.to_owned(),
+        TIMED.to_owned(),
+        pages.note().to_owned(),
+        format!("64-byte frames, bursts of 32, one polling core: cpu {cpu}"),
+    ];
+    forwarding_lines(options, "forward-null", &values, testpmd.as_ref(), &notes, "")
+        .into_iter()
+        .for_each(emit);
     Ok(())
 }
 

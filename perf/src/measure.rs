@@ -1,5 +1,6 @@
 //! Slices, medians and pairs; the machine's own noise; the lines that come out.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -255,6 +256,22 @@ pub struct Machine {
     pub free_hugepages: usize,
     /// A spin test on each cpu that benches use.
     pub gaps: Vec<Gaps>,
+}
+
+impl fmt::Display for Gaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cpu {}: in {} ms {} gaps > 1 us, {} > 10 us, {} > 100 us; longest {:.1} us, {:.2} % lost",
+            self.cpu,
+            self.spun_ms,
+            self.over_1us,
+            self.over_10us,
+            self.over_100us,
+            self.longest_us,
+            self.lost_percent
+        )
+    }
 }
 
 /// Above this part of a spin test lost, in percent, a machine is noisy.

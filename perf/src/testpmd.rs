@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::BenchError;
-use crate::measure::cpu_time;
+use crate::measure::{Better, Line, cpu_time};
 use crate::peers::{NoPeer, PageSize, Process, which};
+use crate::{BenchError, Options};
 
 const NAME: &str = "dpdk-testpmd";
 const START: Duration = Duration::from_secs(60);
@@ -174,6 +174,35 @@ impl Testpmd {
         let sent = |ports: &[PortCounters]| ports.iter().map(|p| p.tx).sum::<u64>();
         Ok((sent(&after) - sent(&before)) as f64 / (end - start).as_secs_f64())
     }
+}
+
+/// The lines of a pipeline that forwards, with and without recording latency, against testpmd: `values` are of these
+/// three in this order. All lines get the notes; `command` is what testpmd was told besides its command line.
+pub fn forwarding_lines(
+    options: &Options,
+    bench: &str,
+    values: &[Vec<f64>],
+    testpmd: Result<&Testpmd, &NoPeer>,
+    notes: &[String],
+    command: &str,
+) -> Vec<Line> {
+    let title = testpmd.map(Testpmd::title);
+    [("", "latency recorded for each burst and stage, as by default"), ("-nolatency", "eal.latency = false")]
+        .into_iter()
+        .zip(values)
+        .map(|((suffix, kind), ours)| {
+            let theirs = title.as_ref().map(|t| (t.as_str(), values[2].as_slice())).map_err(|e| *e);
+            let name = format!("{bench}{suffix}");
+            let line = Line::compare(&name, ("packets/s", Better::Higher), ours, theirs)
+                .command(options.command(bench))
+                .note(kind);
+            let line = notes.iter().fold(line, Line::note);
+            match testpmd {
+                Ok(testpmd) => line.note(format!("peer command: {}{command}", testpmd.command)),
+                Err(_) => line,
+            }
+        })
+        .collect()
 }
 
 impl Drop for Testpmd {

@@ -158,8 +158,9 @@ impl<'a> Session<'a> {
             |this| json(&Headed { kind: "machine", schema: SCHEMA, what: &this.report.machine }),
         );
         let measured = self.measure(benches);
-        // What was measured until then is written even if the rest was given up.
-        let written = self.write(&self.args.output);
+        // What was measured until then is written even if the rest was given up; but half a run is no baseline, and no
+        // table of a document.
+        let written = self.write(&self.args.output, !matches!(measured, Err(BenchError::Interrupted)));
         let well = measured?;
         written?;
         if self.args.name == "all" && self.args.quick {
@@ -223,12 +224,13 @@ impl<'a> Session<'a> {
             benches.iter().filter(|b| verdicts.iter().any(|v| worse(v) && b.owns(&v.name))).collect();
         if !suspects.is_empty() {
             let first = std::mem::take(&mut self.report.records);
-            for bench in suspects {
+            let repeated = suspects.iter().try_for_each(|bench| {
                 eprintln!("{} is worse than in {name:?}: once more", bench.name);
-                self.one(bench)?;
-            }
+                self.one(bench).map(drop)
+            });
             let again = baseline::compare(&before, &self.report);
             let second = std::mem::replace(&mut self.report.records, first);
+            repeated?;
             for verdict in verdicts.iter_mut().filter(|v| worse(v)) {
                 let same = again.iter().find(|v| v.name == verdict.name && v.figure == verdict.figure);
                 if let Some(same) = same.filter(|v| v.change != Change::Missing) {
@@ -257,7 +259,7 @@ impl<'a> Session<'a> {
     }
 
     /// Writes all that is wished for; what cannot be written does not keep the others from it.
-    fn write(&self, output: &OutputArgs) -> Result<(), BenchError> {
+    fn write(&self, output: &OutputArgs, complete: bool) -> Result<(), BenchError> {
         if self.report.records.is_empty() {
             return Ok(());
         }
@@ -273,8 +275,16 @@ impl<'a> Session<'a> {
         let written = [
             output.out.as_ref().map(|folder| report::write(report, folder)),
             output.html.as_ref().map(|path| one(path, html(path))),
-            output.markdown.as_ref().map(|path| one(path, markdown::replace(path, report))),
-            output.save.as_ref().map(|name| baseline::save(report, name).map(|path| vec![path])),
+            output
+                .markdown
+                .as_ref()
+                .filter(|_| complete)
+                .map(|path| one(path, markdown::replace(path, report))),
+            output
+                .save
+                .as_ref()
+                .filter(|_| complete)
+                .map(|name| baseline::save(report, name).map(|path| vec![path])),
         ];
         let mut first = Ok(());
         for done in written.into_iter().flatten() {

@@ -20,17 +20,7 @@ pub fn machine(out: &mut impl Write, machine: &Machine) -> io::Result<()> {
         machine.free_hugepages
     )?;
     for gaps in &machine.gaps {
-        writeln!(
-            out,
-            "cpu {}: in {} ms {} gaps > 1 us, {} > 10 us, {} > 100 us; longest {:.1} us, {:.2} % lost",
-            gaps.cpu,
-            gaps.spun_ms,
-            gaps.over_1us,
-            gaps.over_10us,
-            gaps.over_100us,
-            gaps.longest_us,
-            gaps.lost_percent
-        )?;
+        writeln!(out, "{gaps}")?;
     }
     for doubt in machine.doubts() {
         writeln!(out, "NOISY: {doubt}")?;

@@ -109,7 +109,7 @@ fn doubts(points: &[Point]) -> Vec<String> {
     if !late.is_empty() {
         doubts.push(format!(
             "the sender itself was late by more than the 99th percentile at {}: what is beyond it is the machine's",
-            late.join(", ")
+            if late.len() > 5 { format!("{} of {} points", late.len(), points.len()) } else { late.join(", ") }
         ));
     }
     doubts

@@ -41,7 +41,7 @@ impl Point {
     #[must_use]
     pub fn label(&self) -> String {
         match (self.at_s, self.depth, self.offered) {
-            (Some(at), ..) => format!("{at:.0} s"),
+            (Some(at), ..) => format!("{at:.1} s"),
             (_, Some(depth), _) => format!("depth {depth}"),
             (_, _, Some(rate)) => format!("{rate:.0} offered"),
             _ => String::new(),

@@ -27,16 +27,7 @@ pub fn cores(near: usize, far: usize) -> Result<Line, BenchError> {
     line.rounds = trips.len();
     line = line.note(format!("a cache line from cpu {near} to cpu {far} and back"));
     for gaps in both_gaps(near, far)? {
-        line = line.note(format!(
-            "cpu {}, both spinning for {} ms: {} gaps > 1 us, {} > 10 us, {} > 100 us; longest {:.1} us, {:.2} % lost",
-            gaps.cpu,
-            gaps.spun_ms,
-            gaps.over_1us,
-            gaps.over_10us,
-            gaps.over_100us,
-            gaps.longest_us,
-            gaps.lost_percent
-        ));
+        line = line.note(format!("both spinning, {gaps}"));
     }
     Ok(line)
 }

@@ -17,9 +17,9 @@ use warpdrive_pmd::port::{Port, TxQueue};
 use warpdrive_pmd::stats::SharedCounters;
 
 use super::{SIZE, pool};
-use crate::measure::{Better, Contender, Line, alternate, cpu_time, on_cpu};
+use crate::measure::{Contender, alternate, cpu_time, on_cpu};
 use crate::peers::PageSize;
-use crate::testpmd::{Setup, Testpmd};
+use crate::testpmd::{Setup, Testpmd, forwarding_lines};
 use crate::{BenchError, Lines, Options};
 
 /// Packets that a `rx` stage takes at a time.
@@ -57,30 +57,21 @@ pub fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     }
     let values = alternate(options, &mut sides)?;
     drop(sides);
-    let title = testpmd.as_ref().map(Testpmd::title);
-    for (name, ours, kind) in [
-        ("forward-ring", &values[0], "latency recorded for each burst and stage, as by default"),
-        ("forward-ring-nolatency", &values[1], "eal.latency = false"),
-    ] {
-        let theirs = title.as_ref().map(|t| (t.as_str(), values[2].as_slice())).map_err(|e| *e);
-        let mut line = Line::compare(name, ("packets/s", Better::Higher), ours, theirs)
-            .command(options.command("forward-ring"))
-            .note(kind)
-            .note("a packet is counted each time a port has taken it; a second is one of the polling thread's cpu time")
-            .note(format!(
-                "{} frames of {SIZE} bytes at each port, bursts of {TAKE}, one polling core: cpu {cpu}",
-                BURSTS * TAKE
-            ))
-            .note(
-                "testpmd moves pointers, whose packets it never looks at, and counts no bytes; ours counts bytes and \
-                 notes when each packet was received, so it reads and writes every packet's header",
-            )
-            .note(pages.note());
-        if let Ok(testpmd) = &testpmd {
-            line = line.note(format!("peer command: {}; start tx_first {BURSTS}", testpmd.command));
-        }
-        emit(line);
-    }
+    let notes = [
+        "a packet is counted each time a port has taken it; a second is one of the polling thread's cpu time".to_owned(),
+        format!(
+            "{} frames of {SIZE} bytes at each port, bursts of {TAKE}, one polling core: cpu {cpu}",
+            BURSTS * TAKE
+        ),
+        "testpmd moves pointers, whose packets it never looks at, and counts no bytes; ours counts bytes and notes when \
+         each packet was received, so it reads and writes every packet's header"
+            .to_owned(),
+        pages.note().to_owned(),
+    ];
+    let told = format!("; start tx_first {BURSTS}");
+    forwarding_lines(options, "forward-ring", &values, testpmd.as_ref(), &notes, &told)
+        .into_iter()
+        .for_each(emit);
     Ok(())
 }
 
