@@ -23,6 +23,7 @@ use crate::dictionary;
 use crate::keys::{self, Keys};
 use crate::plan::{ELSEWHERE_SLOTS, EnginePlan, PipelinePlan, Plan, StagePlan, ZipPlan};
 use crate::running::{ObservedPipeline, ObservedQueue, OpenPort, Running, StartReport, WorkerHandle};
+use crate::service::{Maker, NoServices, Parts, Seed, ServiceError};
 use crate::stage::Stage;
 use crate::stage::accel::AccelStage;
 use crate::stage::classify::MatchStage;
@@ -71,6 +72,9 @@ pub enum LaunchError {
     /// Threads that cannot be watched for system calls.
     #[error(transparent)]
     Strict(#[from] StrictError),
+    /// A service.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// What `require` names was not got.
     #[error("required but not got: {}. Remedy: what \"warpdrive doctor\" says, or leave it out of eal.require", .missing.join("; "))]
     Require {
@@ -93,10 +97,19 @@ pub struct Options {
 /// # Errors
 /// [`LaunchError`]; what was opened by then is closed again.
 pub fn launch(plan: &Plan, options: &Options) -> Result<Running, LaunchError> {
+    launch_with(plan, options, &mut NoServices)
+}
+
+/// As [`launch`], with who makes the services of the plan.
+///
+/// # Errors
+/// As [`launch`].
+pub fn launch_with(plan: &Plan, options: &Options, maker: &mut dyn Maker) -> Result<Running, LaunchError> {
     let mut builder = Builder::new(plan, options)?;
     builder.check_requirements()?;
     let pipelines = builder.pipelines()?;
-    builder.start(pipelines)
+    let services = builder.services(maker)?;
+    builder.start(pipelines, services)
 }
 
 struct Builder<'a> {
@@ -415,8 +428,30 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// Has the services made, each with the lcore it belongs to.
+    fn services(&mut self, maker: &mut dyn Maker) -> Result<Vec<(usize, Seed)>, LaunchError> {
+        let mut services = Vec::new();
+        for proxy in &self.plan.proxies {
+            let device = |index: Option<usize>| index.map(|i| &self.devices[i]);
+            let parts = Parts {
+                plan: self.plan,
+                proxy,
+                pool: &self.pools[proxy.pool],
+                rsa: device(proxy.rsa),
+                zip: device(proxy.zip),
+            };
+            let seeds = maker.proxy(&parts, &mut self.report.got)?;
+            services.extend(proxy.lcores.iter().copied().zip(seeds));
+        }
+        Ok(services)
+    }
+
     /// Starts a thread for each worker; none polls before all are pinned.
-    fn start(self, pipelines: Vec<Pipeline>) -> Result<Running, LaunchError> {
+    fn start(
+        self,
+        pipelines: Vec<Pipeline>,
+        mut services: Vec<(usize, Seed)>,
+    ) -> Result<Running, LaunchError> {
         let plan = self.plan;
         let stop = Arc::new(AtomicBool::new(false));
         let mut observed: Vec<Option<ObservedPipeline>> = Vec::new();
@@ -467,8 +502,10 @@ impl<'a> Builder<'a> {
             };
             let (empty, for_worker) = RingBuffer::new(1);
             let (from_worker, full) = RingBuffer::new(1);
+            let here = services.extract_if(.., |(lcore, _)| *lcore == worker_plan.lcore);
             let worker = Worker {
                 pipelines: own,
+                services: here.map(|(_, seed)| seed).collect(),
                 idle: plan.idle,
                 stop: Arc::clone(&stop),
                 drain: plan.drain,

@@ -11,6 +11,7 @@ mod keys;
 pub mod launch;
 pub mod plan;
 pub mod running;
+pub mod service;
 pub mod snapshot;
 pub mod stage;
 pub mod stats;

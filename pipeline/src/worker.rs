@@ -9,6 +9,7 @@ use warpdrive_mempool::{BURST, Burst, Mempool};
 use warpdrive_pmd::clock::{Clock, ticks};
 use warpdrive_pmd::idle::{Idle, IdlePolicy};
 
+use crate::service::{Seed, Service};
 use crate::stage::{Context, Stage};
 use crate::stats::{LONGEST_NS, PipelineLatency, Reason, SharedStage, StageCounters};
 use crate::strict::Watched;
@@ -22,6 +23,8 @@ const CONTROL_WITHIN: Duration = Duration::from_millis(10);
 pub struct Worker {
     /// The pipelines, each polled once a round.
     pub pipelines: Vec<Pipeline>,
+    /// The services, each polled once a round. They are made when the loop begins.
+    pub services: Vec<Seed>,
     /// What to do in a round without work.
     pub idle: IdlePolicy,
     /// Set by the control plane: sources give no more, what is in flight is brought to its end.
@@ -55,7 +58,7 @@ pub struct WorkerReport {
     pub rounds: u64,
     /// Rounds that moved packets.
     pub busy_rounds: u64,
-    /// Packets given up because draining took too long.
+    /// Packets, and connections of services, given up because draining took too long.
     pub abandoned: usize,
 }
 
@@ -64,6 +67,8 @@ impl Worker {
     #[must_use]
     pub fn run(mut self) -> WorkerReport {
         let mut report = WorkerReport::default();
+        let seeds = std::mem::take(&mut self.services);
+        let mut services: Vec<Box<dyn Service>> = seeds.into_iter().map(|seed| seed()).collect();
         let mut idle = Idle::new(self.idle);
         let mut deadline: Option<u64> = None;
         let mut until_control = CONTROL_EVERY;
@@ -77,6 +82,9 @@ impl Worker {
             for pipeline in &mut self.pipelines {
                 moved += pipeline.round(now, stopping);
             }
+            for service in &mut services {
+                moved += service.round(now, stopping);
+            }
             report.rounds += 1;
             until_control -= 1;
             if moved > 0 {
@@ -86,13 +94,17 @@ impl Worker {
                 idle.wait();
             }
             let control = until_control == 0 || now >= control_at;
-            if (moved == 0 || control) && self.close_what_is_done(stopping) {
+            if (moved == 0 || control)
+                && self.close_what_is_done(stopping)
+                && (services.is_empty() || (stopping && services.iter().all(|s| s.is_done())))
+            {
                 break;
             }
             if control {
                 until_control = CONTROL_EVERY;
                 control_at = now + control_within;
                 self.publish();
+                services.iter_mut().for_each(|service| service.control(now));
                 // An engine that runs inline may have panicked and recovered: the panic was told, and that is over.
                 self.watched.steady(true);
                 if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
@@ -103,7 +115,7 @@ impl Worker {
                 }
             }
         }
-        self.finish(report)
+        self.finish(report, services)
     }
 
     /// Releases the queues of each pipeline that has ended, which those behind it wait for. True when all have.
@@ -142,8 +154,9 @@ impl Worker {
     }
 
     /// Gives up what could not be drained, releases every queue and returns every cached buffer.
-    fn finish(mut self, mut report: WorkerReport) -> WorkerReport {
+    fn finish(mut self, mut report: WorkerReport, services: Vec<Box<dyn Service>>) -> WorkerReport {
         self.watched.steady(false);
+        report.abandoned += services.into_iter().map(Service::close).sum::<usize>();
         for pipeline in &mut self.pipelines {
             report.abandoned += pipeline.stages.iter_mut().map(|s| s.abandon()).sum::<usize>();
             if !pipeline.is_closed() {

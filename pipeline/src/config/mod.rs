@@ -4,6 +4,7 @@
 
 mod devices;
 mod errors;
+mod proxy;
 mod reader;
 mod stages;
 
@@ -18,6 +19,10 @@ use self::errors::from_syntax;
 use crate::diag::{ConfigError, Diagnostic};
 
 pub use devices::{AutoWord, DEVICE_DRIVERS, DeviceDriver, DeviceTable, EngineCoreChoice, RsaEngineKeys};
+pub use proxy::{
+    Balance, CheckTable, CompressTable, LimitsTable, LogTable, ProxyCertificate, ProxyTable, RouteTable, TimeoutsTable,
+    TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
+};
 use reader::Reader;
 pub use stages::{
     Conditions, CountTable, DropTable, EchoTable, FanoutTable, Full, HandoffTable, MacSwapTable, MatchTable,
@@ -45,6 +50,8 @@ pub struct Config {
     pub devices: Vec<Named<DeviceTable>>,
     /// The `[[pipeline]]` tables, in order.
     pub pipelines: Vec<PipelineTable>,
+    /// The `[[proxy]]` tables, in order.
+    pub proxies: Vec<ProxyTable>,
 }
 
 /// A table with its name.
@@ -254,6 +261,7 @@ impl Config {
             ports: Vec::new(),
             devices: Vec::new(),
             pipelines: Vec::new(),
+            proxies: Vec::new(),
         };
         match DeTable::parse(text) {
             Ok(table) => reader.root(table, &mut config),

@@ -10,7 +10,7 @@ use warpdrive_pmd::port::{self, PortConfig};
 use super::devices::{SOFT_RSA_KEYS, SoftRsaTable, SoftZipTable};
 use super::errors::from_toml;
 use super::stages::example;
-use super::{Config, DEVICE_DRIVERS, DeviceTable, Name, Named, PipelineTable, PortTable, STAGES, StageTable};
+use super::{Config, DEVICE_DRIVERS, DeviceTable, Name, Named, PipelineTable, PortTable, ProxyTable, STAGES, StageTable};
 use crate::diag::{Diagnostic, known_names};
 
 type Value<'a> = Spanned<DeValue<'a>>;
@@ -21,7 +21,7 @@ pub(super) struct Reader {
     pub(super) errors: Vec<Diagnostic>,
 }
 
-const TOP: &[&str] = &["version", "eal", "mempool", "port", "device", "pipeline"];
+const TOP: &[&str] = &["version", "eal", "mempool", "port", "device", "pipeline", "proxy"];
 
 impl Reader {
     pub(super) fn root(&mut self, table: Spanned<DeTable<'_>>, config: &mut Config) {
@@ -42,6 +42,7 @@ impl Reader {
                 "port" => config.ports = self.named(value, "port", Self::port),
                 "device" => config.devices = self.named(value, "device", Self::device),
                 "pipeline" => config.pipelines = self.pipelines(value),
+                "proxy" => config.proxies = self.proxies(value),
                 unknown => self.errors.push(
                     Diagnostic::new(key.span(), format!("unknown table or key {unknown:?}"))
                         .help(known_names(unknown, "at this level there are", TOP.iter().copied())),
@@ -202,15 +203,24 @@ impl Reader {
     }
 
     fn pipelines(&mut self, value: Value<'_>) -> Vec<PipelineTable> {
+        let tables = self.tables(value, "pipeline");
+        tables.into_iter().filter_map(|value| self.pipeline(value)).collect()
+    }
+
+    fn proxies(&mut self, value: Value<'_>) -> Vec<ProxyTable> {
+        let tables = self.tables(value, "proxy");
+        tables.into_iter().filter_map(|value| self.value_like(value, "[[proxy]]")).collect()
+    }
+
+    /// The tables of `[[kind]]`.
+    fn tables<'a>(&mut self, value: Value<'a>, kind: &str) -> Vec<Value<'a>> {
         let span = value.span();
         let DeValue::Array(array) = value.into_inner() else {
-            self.errors.push(
-                Diagnostic::new(span, "pipelines are an array of tables")
-                    .help("write [[pipeline]] with two brackets"),
-            );
+            let help = format!("write [[{kind}]] with two brackets");
+            self.errors.push(Diagnostic::new(span, format!("{kind} is an array of tables")).help(help));
             return Vec::new();
         };
-        array.into_iter().filter_map(|value| self.pipeline(value)).collect()
+        array.into_iter().collect()
     }
 
     fn pipeline(&mut self, value: Value<'_>) -> Option<PipelineTable> {

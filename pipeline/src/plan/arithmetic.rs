@@ -24,8 +24,10 @@ impl Planner<'_> {
                 StagePlan::Zip(zip) => zip.device == i,
                 _ => false,
             });
+            let used = used || plan.proxies.iter().any(|p| p.rsa == Some(i) || p.zip == Some(i));
             if !used {
-                self.notes.push(format!("device {:?} is not used by any pipeline", device.name.get_ref()));
+                let name = device.name.get_ref();
+                self.notes.push(format!("device {name:?} is not used by any pipeline or proxy"));
             }
         }
     }
@@ -74,6 +76,12 @@ impl Planner<'_> {
                 needs.push((format!("{what} in pipeline {:?}", pipeline.name), n));
             }
             needs.push((format!("bursts of pipeline {:?}", pipeline.name), bursts));
+        }
+        for proxy in &plan.proxies {
+            let needs = &mut plan.pools[proxy.pool].needs;
+            for lcore in &proxy.lcores {
+                needs.extend(proxy.needs(*lcore));
+            }
         }
         for (i, pool) in plan.pools.iter().enumerate() {
             let sum: usize = pool.needs.iter().map(|(_, n)| n).sum();

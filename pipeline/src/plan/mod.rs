@@ -5,6 +5,7 @@ mod arithmetic;
 mod devices;
 mod place;
 mod planner;
+mod proxy;
 mod stages;
 mod strict;
 mod topology;
@@ -31,6 +32,7 @@ use crate::strict::StrictPlan;
 use planner::{Planner, Supports};
 
 pub use devices::EnginePlan;
+pub use proxy::{ProxyPlan, RoutePlan, ServerPlan, TlsPlan, UpstreamPlan, ZIP_DEPTH};
 
 /// Requests in flight of a stage that does not say.
 pub const DEFAULT_DEPTH: usize = 64;
@@ -62,7 +64,9 @@ pub struct Plan {
     pub devices: Vec<DevicePlan>,
     /// The pipelines.
     pub pipelines: Vec<PipelinePlan>,
-    /// The workers: one for each lcore that has pipelines.
+    /// The proxies.
+    pub proxies: Vec<ProxyPlan>,
+    /// The workers: one for each lcore that has pipelines or proxies.
     pub workers: Vec<WorkerPlan>,
     /// What the user should know although it is not wrong.
     pub notes: Vec<String>,

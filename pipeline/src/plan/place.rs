@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use toml::Spanned;
 use warpdrive_pmd::engine::Placement;
 
 use super::planner::Planner;
-use super::{DevicePlan, PipelinePlan, WorkerPlan};
+use super::{DevicePlan, PipelinePlan, ProxyPlan, WorkerPlan};
 use crate::config::{AutoWord, EngineCoreChoice};
 use crate::diag::Diagnostic;
 
 impl Planner<'_> {
     /// Decides which lcore each pipeline and each engine has.
-    pub(super) fn place(&mut self, pipelines: &mut [PipelinePlan]) -> Vec<DevicePlan> {
+    pub(super) fn place(
+        &mut self,
+        pipelines: &mut [PipelinePlan],
+        proxies: &mut [ProxyPlan],
+    ) -> Vec<DevicePlan> {
         let config = self.config;
         // What the configuration says comes first, then engines' wishes, then what is left.
         let mut engine_of: BTreeMap<usize, usize> = BTreeMap::new();
@@ -30,19 +35,20 @@ impl Planner<'_> {
             }
         }
         for (table, plan) in config.pipelines.iter().zip(pipelines.iter_mut()) {
-            let Some(core) = &table.core else { continue };
-            plan.lcore = *core.get_ref();
-            self.check_lcore(plan.lcore, core.span());
-            if let Some(device) = engine_of.get(&plan.lcore) {
-                let device = config.devices[*device].name.get_ref();
-                self.error(
-                    core.span(),
-                    format!("core {} is that of device {device:?}", plan.lcore),
-                    "an engine's core is its own",
-                );
+            if let Some(core) = &table.core {
+                plan.lcore = *core.get_ref();
+                self.check_core(core, &engine_of);
             }
         }
-        let taken: Vec<usize> = pipelines.iter().map(|p| p.lcore).filter(|l| *l != usize::MAX).collect();
+        for (table, plan) in config.proxies.iter().zip(proxies.iter_mut()) {
+            for core in &table.cores {
+                plan.lcores.push(*core.get_ref());
+                self.check_core(core, &engine_of);
+            }
+        }
+        let of_proxies = proxies.iter().flat_map(|p| p.lcores.iter().copied());
+        let taken: Vec<usize> =
+            pipelines.iter().map(|p| p.lcore).filter(|l| *l != usize::MAX).chain(of_proxies).collect();
         let mut free: Vec<usize> = self
             .lcores
             .iter()
@@ -50,7 +56,8 @@ impl Planner<'_> {
             .filter(|l| !taken.contains(l) && !engine_of.contains_key(l))
             .collect();
         // Engines take cores from the end, but leave one for pipelines that have none yet.
-        let unplaced = pipelines.iter().any(|p| p.lcore == usize::MAX);
+        let unplaced =
+            pipelines.iter().any(|p| p.lcore == usize::MAX) || proxies.iter().any(|p| p.lcores.is_empty());
         let mut wished = vec![false; config.devices.len()];
         for (i, device) in config.devices.iter().enumerate() {
             let Some(choice) = &device.value.core else { continue };
@@ -64,6 +71,7 @@ impl Planner<'_> {
             }
         }
         self.place_pipelines(pipelines, &free, &engine_of);
+        self.place_proxies(proxies, pipelines, &engine_of);
         config
             .devices
             .iter()
@@ -113,6 +121,40 @@ impl Planner<'_> {
         }
     }
 
+    /// Gives proxies without cores all that no engine and no pipeline has; if there are none, the first that no engine has.
+    fn place_proxies(
+        &mut self,
+        proxies: &mut [ProxyPlan],
+        pipelines: &[PipelinePlan],
+        engine_of: &BTreeMap<usize, usize>,
+    ) {
+        let open: Vec<usize> =
+            self.lcores.iter().map(|(l, _)| l).filter(|l| !engine_of.contains_key(l)).collect();
+        let mut free = open.clone();
+        free.retain(|lcore| pipelines.iter().all(|p| p.lcore != *lcore));
+        if free.is_empty() {
+            free.extend(open.first());
+        }
+        for plan in proxies.iter_mut().filter(|plan| plan.lcores.is_empty()) {
+            if free.is_empty() && self.errors.is_empty() {
+                let message = format!("no core is left for proxy {:?}", plan.name);
+                let help = "give fewer engines a core of their own, or more cores to the program";
+                self.errors.push(Diagnostic::new(0..0, message).help(help));
+            }
+            plan.lcores.clone_from(&free);
+        }
+    }
+
+    /// A core that is written for a pipeline or a proxy.
+    fn check_core(&mut self, core: &Spanned<usize>, engine_of: &BTreeMap<usize, usize>) {
+        self.check_lcore(*core.get_ref(), core.span());
+        if let Some(device) = engine_of.get(core.get_ref()) {
+            let device = self.config.devices[*device].name.get_ref();
+            let message = format!("core {} is that of device {device:?}", core.get_ref());
+            self.error(core.span(), message, "an engine's core is its own");
+        }
+    }
+
     fn check_lcore(&mut self, lcore: usize, span: Range<usize>) {
         if self.lcores.get(lcore).is_none() {
             let lcores = self.lcores.to_string();
@@ -124,7 +166,7 @@ impl Planner<'_> {
         }
     }
 
-    pub(super) fn workers(&mut self, pipelines: &[PipelinePlan]) -> Vec<WorkerPlan> {
+    pub(super) fn workers(&mut self, pipelines: &[PipelinePlan], proxies: &[ProxyPlan]) -> Vec<WorkerPlan> {
         self.lcores
             .iter()
             .map(|(lcore, cpus)| WorkerPlan {
@@ -132,7 +174,7 @@ impl Planner<'_> {
                 cpus: *cpus,
                 pipelines: (0..pipelines.len()).filter(|i| pipelines[*i].lcore == lcore).collect(),
             })
-            .filter(|w| !w.pipelines.is_empty())
+            .filter(|w| !w.pipelines.is_empty() || proxies.iter().any(|p| p.lcores.contains(&w.lcore)))
             .collect()
     }
 }

@@ -36,8 +36,9 @@ impl Planner<'_> {
         self.links(&pipelines);
         self.cables();
         self.sinks(&mut pipelines);
-        let devices = self.place(&mut pipelines);
-        let workers = self.workers(&pipelines);
+        let mut proxies = self.proxies(&pools);
+        let devices = self.place(&mut pipelines, &mut proxies);
+        let workers = self.workers(&pipelines, &proxies);
         let strict = self.strict(&devices);
         let mut plan = Plan {
             dma: self.config.eal.dma.into(),
@@ -50,6 +51,7 @@ impl Planner<'_> {
             ports,
             devices,
             pipelines,
+            proxies,
             workers,
             notes: Vec::new(),
             source: (self.config.file.clone(), self.config.text.clone()),
@@ -129,7 +131,7 @@ impl Planner<'_> {
     }
 
     /// The index of a name among `names`.
-    fn resolve<'n>(
+    pub(super) fn resolve<'n>(
         &mut self,
         name: &Name,
         what: &str,
@@ -162,7 +164,7 @@ impl Planner<'_> {
             let (does, needs) = (kind_of(got), kind_of(wanted));
             self.error(
                 name.span(),
-                format!("device {:?} does {does}, and this stage needs {needs}", name.get_ref()),
+                format!("device {:?} does {does}, and {needs} is needed here", name.get_ref()),
                 format!("name a device with driver = {:?}", driver_name(wanted)),
             );
             return None;
@@ -190,10 +192,10 @@ impl Planner<'_> {
 
     fn pipelines(&mut self, ports: &[PortPlan]) -> Vec<PipelinePlan> {
         let config = self.config;
-        if config.pipelines.is_empty() {
+        if config.pipelines.is_empty() && config.proxies.is_empty() {
             self.error(
                 0..0,
-                "there is no pipeline",
+                "there is no pipeline and no proxy",
                 "[[pipeline]] name = \"…\" stages = [ { rx = \"PORT\" }, { tx = \"PORT\" } ]",
             );
         }
