@@ -14,9 +14,11 @@ use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::launch::{self, LaunchError, Options};
 use warpdrive_pipeline::plan::Plan;
 use warpdrive_pipeline::running::Running;
+use warpdrive_pipeline::service::ServiceError;
 use warpdrive_pmd::engine::Engine as _;
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOptions};
 use warpdrive_pmd::port::Link;
+use warpdrive_proxy::Proxies;
 
 use crate::cli::{CheckArgs, RunArgs};
 use crate::{EX_CONFIG, show};
@@ -112,6 +114,7 @@ fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String),
     };
     lcores.validate(allowed)?;
     let plan = Plan::new(&config, &lcores)?;
+    warpdrive_proxy::check(&plan).map_err(|e| *e)?;
     Ok((plan, lcores, name))
 }
 
@@ -147,11 +150,12 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
         }
     }
     let options = Options { packets: args.packets, demo_folder: None };
-    let mut running = match launch::launch(&plan, &options) {
+    let mut running = match launch::launch_with(&plan, &options, &mut Proxies::default()) {
         Ok(running) => running,
         Err(e) => {
             // What has a place in the configuration says "error" behind it.
-            let prefix = if matches!(e, LaunchError::File(_)) { "" } else { "error: " };
+            let placed = matches!(e, LaunchError::File(_) | LaunchError::Service(ServiceError::Config(_)));
+            let prefix = if placed { "" } else { "error: " };
             eprintln!("{prefix}{e}");
             return ExitCode::FAILURE;
         }

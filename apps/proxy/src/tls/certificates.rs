@@ -156,7 +156,8 @@ impl Certificates {
             *session = device.create_session(SessionSpec::Rsa(spec)).map_err(|e| e.to_string())?;
             self.sessions.push(*session);
         }
-        Ok(Arc::new(DeviceKey { sessions, library: Arc::clone(&pair.library) }))
+        let signature_len = key.bits() / 8;
+        Ok(Arc::new(DeviceKey { sessions, signature_len, library: Arc::clone(&pair.library) }))
     }
 
     /// The first certificate of those with the best name whose key can sign as the client wants.

@@ -24,6 +24,8 @@ pub const LONGEST_MESSAGE: usize = 256;
 pub struct Question {
     /// The session that signs.
     pub session: SessionId,
+    /// Bytes of a signature.
+    pub signature_len: usize,
     message: [u8; LONGEST_MESSAGE],
     len: usize,
 }
@@ -31,8 +33,8 @@ pub struct Question {
 impl Question {
     /// A message to be signed; `None` if it is longer than any that TLS has.
     #[must_use]
-    pub fn new(session: SessionId, message: &[u8]) -> Option<Self> {
-        let mut question = Self { session, message: [0; LONGEST_MESSAGE], len: message.len() };
+    pub fn new(session: SessionId, signature_len: usize, message: &[u8]) -> Option<Self> {
+        let mut question = Self { session, signature_len, message: [0; LONGEST_MESSAGE], len: message.len() };
         question.message.get_mut(..message.len())?.copy_from_slice(message);
         Some(question)
     }

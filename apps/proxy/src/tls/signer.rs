@@ -23,6 +23,8 @@ pub const SCHEMES: [SignatureScheme; 6] = [
 pub struct DeviceKey {
     /// The device's session for each of the schemes.
     pub sessions: [SessionId; SCHEMES.len()],
+    /// Bytes of a signature.
+    pub signature_len: usize,
     /// The same key.
     pub library: Arc<dyn SigningKey>,
 }
@@ -37,7 +39,8 @@ impl SigningKey for DeviceKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let place = SCHEMES.iter().position(|scheme| offered.contains(scheme))?;
         let library = self.library.choose_scheme(&SCHEMES[place..=place])?;
-        Some(Box::new(DeviceSigner { session: self.sessions[place], scheme: SCHEMES[place], library }))
+        let (session, signature_len) = (self.sessions[place], self.signature_len);
+        Some(Box::new(DeviceSigner { session, signature_len, scheme: SCHEMES[place], library }))
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
@@ -52,13 +55,14 @@ impl SigningKey for DeviceKey {
 #[derive(Debug)]
 struct DeviceSigner {
     session: SessionId,
+    signature_len: usize,
     scheme: SignatureScheme,
     library: Box<dyn Signer>,
 }
 
 impl Signer for DeviceSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        match Question::new(self.session, message).map(park::ask) {
+        match Question::new(self.session, self.signature_len, message).map(park::ask) {
             Some(Answer::Signature(signature)) => Ok(signature),
             Some(Answer::Library) | None => self.library.sign(message),
         }

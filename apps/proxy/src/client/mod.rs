@@ -1,0 +1,582 @@
+//! A client's connection: its handshake, its requests one after the other, its end.
+
+use std::io::{self, BufRead, IoSlice, Write};
+use std::net::SocketAddr;
+
+use rustls::{HandshakeKind, ServerConnection};
+
+use crate::core::{Core, Owner};
+use crate::http::error::Answer;
+use crate::http::field::Room;
+use crate::http::request::{self, Peer};
+use crate::http::{Parsed, Refusal};
+use crate::net::{Close, Flow, would_block};
+use crate::timer::Deadline;
+use crate::tls::{self, Finished, Parked, Step};
+use crate::zip::Done;
+
+pub mod exchange;
+mod link;
+mod respond;
+
+use exchange::{Exchange, Next, Trouble};
+use link::{Link, Wire};
+
+/// Bytes of requests that are kept before they are worked on, beyond which nothing is received.
+const INBOX: usize = 64 << 10;
+/// What a connection that is idle may keep of its memory.
+const KEPT: usize = 2 << 10;
+/// How long the rest of what a client sends is read and thrown away after its last response, in milliseconds: closed at once,
+/// the connection would be reset, and the response perhaps lost (RFC 9112, 9.6).
+const LINGER_MS: u64 = 2_000;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    Nothing,
+    Handshake,
+    Idle,
+    Head,
+    Body,
+    Connect,
+    Response,
+    Upgraded,
+    Linger,
+}
+
+enum State {
+    /// TLS is being agreed upon.
+    Handshake,
+    /// A request is to come, or comes.
+    Head,
+    /// A request is being answered.
+    Exchange(Box<Exchange>),
+    /// The last response was given to TLS.
+    Closing {
+        /// Whether what the client still sends is to be read.
+        linger: bool,
+        told: Told,
+    },
+}
+
+/// What the client has been told of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// By TLS, that there will be no more.
+    Tls,
+    /// By TCP as well.
+    Tcp,
+}
+
+/// Whether a connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It does.
+    Open,
+    /// It is to be closed.
+    Gone(Close),
+}
+
+/// A client's connection.
+pub struct Client {
+    id: u32,
+    /// Tells it from those that had its place before.
+    generation: u32,
+    flow: Flow,
+    peer: Peer,
+    link: Link,
+    /// What came while the handshake was parked.
+    held: Vec<u8>,
+    /// What was decrypted and not worked on yet.
+    inbox: Vec<u8>,
+    taken: usize,
+    state: State,
+    waits: Waits,
+    deadline: Deadline,
+    /// The client takes nothing now.
+    blocked: bool,
+    /// The client sends no more.
+    ended: bool,
+    requests: u64,
+    request_id: [u8; 32],
+}
+
+impl Client {
+    /// A connection that has come.
+    pub fn new(id: u32, generation: u32, flow: Flow, peer: SocketAddr, core: &mut Core) -> Option<Self> {
+        let connection = ServerConnection::new(core.shared.tls.clone());
+        let mut connection = Box::new(connection.inspect_err(|e| tracing::warn!("no TLS: {e}")).ok()?);
+        connection.set_buffer_limit(None);
+        core.own(flow, Owner::Client(id));
+        let mut client = Self {
+            id,
+            generation,
+            flow,
+            peer: Peer::new(peer.ip()),
+            link: Link::Open(connection),
+            held: Vec::new(),
+            inbox: Vec::new(),
+            taken: 0,
+            state: State::Handshake,
+            waits: Waits::Nothing,
+            deadline: Deadline::default(),
+            blocked: false,
+            ended: false,
+            requests: 0,
+            request_id: [b'0'; 32],
+        };
+        client.wait_for(Waits::Handshake, true, core);
+        Some(client)
+    }
+
+    /// What its requests to devices carry, besides its number.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Does all that can be done now.
+    pub fn advance(&mut self, core: &mut Core) -> Fate {
+        let mut moved = false;
+        loop {
+            let step = self.receive(core).and_then(|received| {
+                let stepped = self.step(core)?;
+                let sent = self.send(core)?;
+                Ok(received | stepped | sent)
+            });
+            match step {
+                Ok(true) => moved = true,
+                Ok(false) => break,
+                Err(close) => return Fate::Gone(close),
+            }
+        }
+        let waits = self.what_for();
+        self.wait_for(waits, moved, core);
+        Fate::Open
+    }
+
+    /// What it waits for now.
+    fn what_for(&self) -> Waits {
+        match &self.state {
+            State::Handshake => Waits::Handshake,
+            State::Head if self.inbox.len() > self.taken => Waits::Head,
+            State::Head => Waits::Idle,
+            State::Exchange(exchange) => match exchange.waits_for() {
+                exchange::For::Connection => Waits::Connect,
+                exchange::For::Response => Waits::Response,
+                exchange::For::Body => Waits::Body,
+                exchange::For::Either => Waits::Upgraded,
+            },
+            State::Closing { .. } => Waits::Linger,
+        }
+    }
+
+    /// Sets the deadline, when it waits for something else than before, or for more of the same.
+    fn wait_for(&mut self, waits: Waits, moved: bool, core: &mut Core) {
+        let renewed = moved && matches!(waits, Waits::Idle | Waits::Body | Waits::Upgraded);
+        if waits == self.waits && !renewed {
+            return;
+        }
+        self.waits = waits;
+        let t = &core.shared.timeouts;
+        let ms = match waits {
+            Waits::Nothing => return,
+            Waits::Handshake => t.handshake_ms,
+            Waits::Idle => t.idle_ms,
+            Waits::Head => t.head_ms,
+            Waits::Body => t.body_ms,
+            Waits::Connect => t.connect_ms,
+            Waits::Response => t.response_ms,
+            Waits::Upgraded => t.upgrade_ms,
+            Waits::Linger => LINGER_MS,
+        };
+        self.deadline.set(core.now_ms + ms, self.id, &mut core.wheel);
+    }
+
+    /// The wheel says that its time may be up.
+    pub fn look(&mut self, core: &mut Core) -> Fate {
+        if !self.deadline.is_over(core.now_ms, self.id, &mut core.wheel) {
+            return Fate::Open;
+        }
+        core.counts.timeouts += u64::from(self.waits != Waits::Idle && self.waits != Waits::Linger);
+        let waits = std::mem::replace(&mut self.waits, Waits::Nothing);
+        match waits {
+            Waits::Nothing => return Fate::Open,
+            Waits::Handshake | Waits::Upgraded => return Fate::Gone(Close::Reset),
+            Waits::Linger => return Fate::Gone(Close::Gracefully),
+            Waits::Idle => self.state = State::Closing { linger: false, told: Told::Nothing },
+            Waits::Head => self.refuse(&Refusal::Timeout, core),
+            Waits::Body | Waits::Connect | Waits::Response => {
+                let State::Exchange(exchange) = &mut self.state else { return Fate::Open };
+                match exchange.timed_out(core) {
+                    Ok(()) => {}
+                    Err(trouble) => {
+                        if let Err(close) = self.trouble(trouble, core) {
+                            return Fate::Gone(close);
+                        }
+                    }
+                }
+            }
+        }
+        self.advance(core)
+    }
+
+    /// Receives and decrypts.
+    fn receive(&mut self, core: &mut Core) -> Result<bool, Close> {
+        if self.ended || self.inbox.len() - self.taken >= INBOX || !core.net.is_readable(self.flow) {
+            return Ok(false);
+        }
+        let Link::Open(connection) = &self.link else { return Ok(false) };
+        if connection.is_handshaking() && core.signatures.as_ref().is_some_and(|s| !s.has_room()) {
+            core.want_room.push_back(self.id);
+            return Ok(false);
+        }
+        let mut scratch = core.scratch();
+        let result = core.net.recv(self.flow, &mut scratch);
+        let result = match result {
+            Ok(0) => {
+                self.ended = true;
+                if matches!(self.state, State::Handshake) { Err(Close::Gracefully) } else { Ok(true) }
+            }
+            Ok(n) => self.decrypt(&scratch[..n], core),
+            Err(e) if would_block(&e) => Ok(false),
+            Err(_) => Err(Close::Reset),
+        };
+        core.give_back(scratch);
+        result
+    }
+
+    /// Gives TLS what came from the network.
+    fn decrypt(&mut self, mut bytes: &[u8], core: &mut Core) -> Result<bool, Close> {
+        let is_closing = matches!(self.state, State::Closing { .. });
+        if is_closing {
+            return Ok(true); // thrown away
+        }
+        while !bytes.is_empty() {
+            let Link::Open(connection) = &mut self.link else {
+                self.held.extend_from_slice(bytes);
+                return Ok(true);
+            };
+            if connection.read_tls(&mut bytes).is_err() {
+                return Err(Close::Reset); // more than a record can have
+            }
+            if connection.is_handshaking() {
+                self.shake(core)?;
+            } else {
+                let result = connection.process_new_packets().map(drop);
+                self.processed(&result, core)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets a handshake go on with what it was given.
+    fn shake(&mut self, core: &mut Core) -> Result<(), Close> {
+        let Some(connection) = self.link.take() else { return Ok(()) };
+        match core.stacks.run(connection) {
+            Ok(step) => self.stepped(step, core),
+            Err((_, e)) => {
+                tracing::warn!("no stack for a handshake: {e}");
+                Err(Close::Reset)
+            }
+        }
+    }
+
+    /// A parked handshake has its answer.
+    pub fn resume(&mut self, parked: Parked, answer: tls::Answer, core: &mut Core) -> Fate {
+        let step = core.stacks.resume(parked, answer);
+        let held = std::mem::take(&mut self.held);
+        let result = self.stepped(step, core).and_then(|()| self.decrypt(&held, core));
+        match result {
+            Ok(_) => self.advance(core),
+            Err(close) => Fate::Gone(close),
+        }
+    }
+
+    fn stepped(&mut self, step: Step, core: &mut Core) -> Result<(), Close> {
+        let mut step = step;
+        loop {
+            step = match step {
+                Step::Parked(parked, question) => {
+                    let now = core.now;
+                    let asked = match &mut core.signatures {
+                        Some(signatures) => signatures.ask(self.id, parked, &question, now),
+                        None => Err(parked),
+                    };
+                    match asked {
+                        Ok(ticket) => {
+                            self.link = Link::Parked(ticket);
+                            return Ok(());
+                        }
+                        Err(parked) => core.stacks.resume(parked, tls::Answer::Library),
+                    }
+                }
+                Step::Finished(Finished { connection, result }) => {
+                    self.link = Link::Open(connection);
+                    return self.processed(&result, core);
+                }
+                Step::Panicked => return Err(Close::Reset),
+            };
+        }
+    }
+
+    /// TLS has worked on what came.
+    fn processed(&mut self, result: &Result<(), rustls::Error>, core: &mut Core) -> Result<(), Close> {
+        let Link::Open(connection) = &mut self.link else { return Ok(()) };
+        if result.is_err() {
+            // The other side is told why, if it listens.
+            core.counts.failed_handshakes += u64::from(matches!(self.state, State::Handshake));
+            self.give_up_exchange(core);
+            self.state = State::Closing { linger: false, told: Told::Tls };
+            return Ok(());
+        }
+        let mut reader = connection.reader();
+        loop {
+            match reader.fill_buf() {
+                Ok([]) => {
+                    self.ended = true; // close_notify
+                    break;
+                }
+                Ok(bytes) => {
+                    self.inbox.extend_from_slice(bytes);
+                    let n = bytes.len();
+                    reader.consume(n);
+                }
+                Err(_) => break,
+            }
+        }
+        if matches!(self.state, State::Handshake) && !connection.is_handshaking() {
+            core.counts.handshakes += 1;
+            core.counts.resumed += u64::from(connection.handshake_kind() == Some(HandshakeKind::Resumed));
+            self.state = State::Head;
+        }
+        Ok(())
+    }
+
+    /// Works on what is there.
+    fn step(&mut self, core: &mut Core) -> Result<bool, Close> {
+        match &self.state {
+            State::Handshake => Ok(false),
+            State::Head => self.read_head(core),
+            State::Exchange(_) => self.exchange(core),
+            State::Closing { linger, told } => self.closing(*linger, *told, core),
+        }
+    }
+
+    fn read_head(&mut self, core: &mut Core) -> Result<bool, Close> {
+        let bytes = &self.inbox[self.taken..];
+        if bytes.is_empty() {
+            self.forget_inbox();
+            if self.ended || core.stopping {
+                self.state = State::Closing { linger: false, told: Told::Nothing };
+                return Ok(true);
+            }
+            return Ok(false);
+        }
+        let shared = core.shared.clone();
+        let mut room = Room::default();
+        let parsed = match request::parse(bytes, &shared.heads, &mut room) {
+            Ok(Parsed::Partial) if self.ended => return Err(Close::Gracefully),
+            Ok(Parsed::Partial) => return Ok(false),
+            Ok(Parsed::Whole(request)) => request,
+            Err(refusal) => {
+                self.refuse(&refusal, core);
+                return Ok(true);
+            }
+        };
+        core.counts.requests += 1;
+        self.requests += 1;
+        respond::make_id(&mut self.request_id);
+        let close = core.stopping || self.requests >= shared.limits.requests;
+        let from = respond::From { peer: &self.peer, id: &self.request_id, close };
+        let mut exchange = core.exchange();
+        match exchange.begin(&parsed, &from, &shared) {
+            Ok(()) => {
+                self.taken += parsed.head_len;
+                self.state = State::Exchange(exchange);
+            }
+            Err(refusal) => {
+                core.recycle(exchange);
+                self.refuse(&refusal, core);
+            }
+        }
+        Ok(true)
+    }
+
+    fn forget_inbox(&mut self) {
+        self.taken = 0;
+        self.inbox.clear();
+        if self.inbox.capacity() > KEPT {
+            self.inbox = Vec::new();
+        }
+    }
+
+    fn exchange(&mut self, core: &mut Core) -> Result<bool, Close> {
+        let State::Exchange(exchange) = &mut self.state else { return Ok(false) };
+        let Link::Open(connection) = &mut self.link else { return Ok(false) };
+        let mut wire = Wire { connection, blocked: self.blocked };
+        let tag = u64::from(self.generation) << 32 | u64::from(self.id);
+        let input = exchange::Input { bytes: &self.inbox[self.taken..], ended: self.ended };
+        let result = exchange.step(input, &mut wire, tag, self.id, core);
+        match result {
+            Ok((taken, next)) => {
+                self.taken += taken;
+                if self.taken == self.inbox.len() {
+                    self.taken = 0;
+                    self.inbox.clear();
+                }
+                match next {
+                    Next::Nothing => Ok(taken > 0),
+                    Next::More => Ok(true),
+                    Next::Done { keep } => {
+                        self.finish_exchange(keep, core);
+                        Ok(true)
+                    }
+                }
+            }
+            Err(trouble) => self.trouble(trouble, core).map(|()| true),
+        }
+    }
+
+    fn finish_exchange(&mut self, keep: bool, core: &mut Core) {
+        let next = if keep { State::Head } else { State::Closing { linger: !self.ended, told: Told::Nothing } };
+        if let State::Exchange(exchange) = std::mem::replace(&mut self.state, next) {
+            core.recycle(exchange);
+        }
+    }
+
+    /// An exchange has failed: the client is told, if it has not been told anything yet.
+    fn trouble(&mut self, trouble: Trouble, core: &mut Core) -> Result<(), Close> {
+        match trouble {
+            Trouble::Refuse(refusal) => {
+                self.give_up_exchange(core);
+                self.refuse(&refusal, core);
+                Ok(())
+            }
+            // Half a response was sent: an end that looks like one would be a lie.
+            Trouble::Broken => {
+                self.give_up_exchange(core);
+                Err(Close::Reset)
+            }
+        }
+    }
+
+    fn give_up_exchange(&mut self, core: &mut Core) {
+        if matches!(self.state, State::Exchange(_))
+            && let State::Exchange(mut exchange) = std::mem::replace(&mut self.state, State::Head)
+        {
+            exchange.abort(core);
+            core.recycle(exchange);
+        }
+    }
+
+    /// Answers with an error of the proxy's own, and closes.
+    fn refuse(&mut self, refusal: &Refusal, core: &mut Core) {
+        core.counts.refused += 1;
+        if let Link::Open(connection) = &mut self.link {
+            let mut response = Vec::with_capacity(512);
+            let request_id = respond::text(&self.request_id);
+            refusal.write(&Answer { request_id, ..Answer::default() }, &mut response);
+            Wire { connection, blocked: false }.write(&[&response]);
+        }
+        self.taken = self.inbox.len();
+        self.state = State::Closing { linger: true, told: Told::Nothing };
+    }
+
+    /// The device has compressed something for it.
+    pub fn compressed(&mut self, done: Done, core: &mut Core) -> Fate {
+        let (State::Exchange(exchange), Link::Open(connection)) = (&mut self.state, &mut self.link) else {
+            if let Some(zip) = &mut core.zip {
+                zip.discard(done);
+            }
+            return Fate::Open;
+        };
+        let mut wire = Wire { connection, blocked: self.blocked };
+        match exchange.compressed(done, &mut wire, core) {
+            Ok(()) => self.advance(core),
+            Err(trouble) => match self.trouble(trouble, core) {
+                Ok(()) => self.advance(core),
+                Err(close) => Fate::Gone(close),
+            },
+        }
+    }
+
+    /// Sends what TLS has encrypted.
+    fn send(&mut self, core: &mut Core) -> Result<bool, Close> {
+        let Link::Open(connection) = &mut self.link else { return Ok(false) };
+        let mut sent = false;
+        while connection.wants_write() {
+            match connection.write_tls(&mut To { core, flow: self.flow }) {
+                Ok(0) => return Err(Close::Reset),
+                Ok(_) => sent = true,
+                Err(e) if would_block(&e) => break,
+                Err(_) => {
+                    self.give_up_exchange(core);
+                    return Err(Close::Reset);
+                }
+            }
+        }
+        self.blocked = connection.wants_write();
+        Ok(sent)
+    }
+
+    /// The last response is on its way.
+    fn closing(&mut self, linger: bool, told: Told, core: &mut Core) -> Result<bool, Close> {
+        let Link::Open(connection) = &mut self.link else { return Err(Close::Reset) };
+        if told == Told::Nothing {
+            connection.send_close_notify();
+            self.state = State::Closing { linger, told: Told::Tls };
+            return Ok(true);
+        }
+        if connection.wants_write() {
+            return Ok(false); // there is a deadline
+        }
+        if !linger || self.ended {
+            return Err(Close::Gracefully);
+        }
+        if told == Told::Tls {
+            core.net.shutdown(self.flow);
+            self.state = State::Closing { linger, told: Told::Tcp };
+        }
+        Ok(false)
+    }
+
+    /// The program ends: a connection with nothing under way is closed.
+    pub fn drain(&mut self, core: &mut Core) -> Fate {
+        if !matches!(self.state, State::Head) || !self.inbox.is_empty() {
+            return Fate::Open;
+        }
+        self.state = State::Closing { linger: false, told: Told::Nothing };
+        self.advance(core)
+    }
+
+    /// It is gone: everything it has is given back.
+    pub fn dispose(mut self, close: Close, core: &mut Core) {
+        self.give_up_exchange(core);
+        if let (Link::Parked(ticket), Some(signatures)) = (&self.link, &mut core.signatures) {
+            signatures.give_up(*ticket);
+        }
+        core.close(self.flow, close);
+    }
+}
+
+/// A connection as something to write to.
+struct To<'a> {
+    core: &'a mut Core,
+    flow: Flow,
+}
+
+impl Write for To<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.core.net.send(self.flow, &[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.core.net.send(self.flow, pieces)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

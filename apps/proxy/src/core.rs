@@ -1,0 +1,218 @@
+//! What the connections of one worker share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use warpdrive_pipeline::config::{LimitsTable, TimeoutsTable};
+
+use crate::client::exchange::Exchange;
+use crate::http::Limits;
+use crate::http::negotiate::Compression;
+use crate::net::{Close, Flow, Net};
+use crate::timer::Wheel;
+use crate::tls::{Signatures, Stacks};
+use crate::upstream::{ServerId, UpstreamConfig, Upstreams};
+use crate::zip::Zip;
+
+/// Bytes received at once.
+pub const SCRATCH: usize = 64 << 10;
+/// Exchanges that are kept for later.
+const SPARE_EXCHANGES: usize = 256;
+
+/// What the proxy is to do. It is replaced as a whole when it is loaded anew.
+pub struct Shared {
+    /// The name of the proxy.
+    pub name: String,
+    /// TLS.
+    pub tls: Arc<ServerConfig>,
+    /// Which requests go where.
+    pub routes: Vec<Route>,
+    /// The servers.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// Limits.
+    pub limits: LimitsTable,
+    /// Those of heads.
+    pub heads: Limits,
+    /// Timeouts.
+    pub timeouts: TimeoutsTable,
+    /// What is compressed.
+    pub compression: Compression,
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// Where requests go.
+pub struct Route {
+    /// For this host, in lower case; `"*.example.org"` for all below.
+    pub host: Option<String>,
+    /// What the path begins with.
+    pub path: String,
+    /// Which upstream.
+    pub upstream: usize,
+    /// Whether responses may be compressed.
+    pub compress: bool,
+}
+
+impl Shared {
+    /// The first route that fits.
+    #[must_use]
+    pub fn route(&self, host: Option<&str>, path: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.fits(host, path))
+    }
+}
+
+impl Route {
+    fn fits(&self, host: Option<&str>, path: &str) -> bool {
+        path.starts_with(self.path.as_str())
+            && self.host.as_deref().is_none_or(|wanted| host.is_some_and(|host| fits_host(wanted, host)))
+    }
+}
+
+/// Whether a host, with or without port, is the one that is wanted.
+fn fits_host(wanted: &str, host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or(v6),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    match wanted.strip_prefix('*') {
+        Some(below) => {
+            let at = name.len().saturating_sub(below.len());
+            at > 0 && name.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(below))
+        }
+        None => name.eq_ignore_ascii_case(wanted),
+    }
+}
+
+/// Whose a flow is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody's.
+    None,
+    /// A client's: its own, or that to its server.
+    Client(u32),
+    /// It is kept for later.
+    Server(ServerId),
+}
+
+/// What was counted by one worker.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub accepted: u64,
+    pub handshakes: u64,
+    pub resumed: u64,
+    pub failed_handshakes: u64,
+    pub requests: u64,
+    pub refused: u64,
+    pub bad_gateway: u64,
+    pub timeouts: u64,
+    pub retries: u64,
+}
+
+/// What the connections of one worker share.
+pub struct Core {
+    /// Who does TCP.
+    pub net: Box<dyn Net>,
+    /// What is to be done.
+    pub shared: Arc<Shared>,
+    /// Stacks of handshakes.
+    pub stacks: Stacks,
+    /// The device that signs.
+    pub signatures: Option<Signatures>,
+    /// The device that compresses.
+    pub zip: Option<Zip>,
+    /// The servers.
+    pub upstreams: Upstreams,
+    /// Deadlines.
+    pub wheel: Wheel,
+    /// The time in ticks.
+    pub now: u64,
+    /// The time in milliseconds.
+    pub now_ms: u64,
+    /// Whether nothing new is begun.
+    pub stopping: bool,
+    /// Clients that cannot go on before a handshake has ended.
+    pub want_room: std::collections::VecDeque<u32>,
+    /// What was counted.
+    pub counts: Counts,
+    owners: Vec<Owner>,
+    scratch: Vec<u8>,
+    exchanges: Vec<Box<Exchange>>,
+}
+
+impl Core {
+    /// With nothing in it.
+    #[must_use]
+    pub fn new(
+        net: Box<dyn Net>,
+        shared: Arc<Shared>,
+        signatures: Option<Signatures>,
+        zip: Option<Zip>,
+        now_ms: u64,
+    ) -> Self {
+        let idle = std::time::Duration::from_millis(shared.timeouts.upstream_idle_ms);
+        Self {
+            net,
+            upstreams: Upstreams::new(shared.upstreams.clone(), idle),
+            shared,
+            stacks: Stacks::default(),
+            signatures,
+            zip,
+            wheel: Wheel::new(now_ms),
+            now: 0,
+            now_ms,
+            stopping: false,
+            want_room: std::collections::VecDeque::new(),
+            counts: Counts::default(),
+            owners: Vec::new(),
+            scratch: vec![0; SCRATCH],
+            exchanges: Vec::new(),
+        }
+    }
+
+    /// Says whose a flow is from now on.
+    pub fn own(&mut self, flow: Flow, owner: Owner) {
+        if self.owners.len() <= flow.index() {
+            self.owners.resize(flow.index() + 1, Owner::None);
+        }
+        self.owners[flow.index()] = owner;
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn owner(&self, flow: Flow) -> Owner {
+        self.owners.get(flow.index()).copied().unwrap_or(Owner::None)
+    }
+
+    /// Closes a flow.
+    pub fn close(&mut self, flow: Flow, how: Close) {
+        self.own(flow, Owner::None);
+        self.net.close(flow, how);
+    }
+
+    /// Bytes to receive into. They are to be given back.
+    #[must_use]
+    pub fn scratch(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Gives them back.
+    pub fn give_back(&mut self, scratch: Vec<u8>) {
+        self.scratch = scratch;
+    }
+
+    /// An exchange with nothing in it.
+    #[must_use]
+    pub fn exchange(&mut self) -> Box<Exchange> {
+        self.exchanges.pop().unwrap_or_default()
+    }
+
+    /// Keeps an exchange for later.
+    pub fn recycle(&mut self, mut exchange: Box<Exchange>) {
+        exchange.clear();
+        if self.exchanges.len() < SPARE_EXCHANGES {
+            self.exchanges.push(exchange);
+        }
+    }
+}

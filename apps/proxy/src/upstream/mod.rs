@@ -1,0 +1,181 @@
+//! Servers behind the proxy, as one worker sees them: which is next, which is left out, and connections kept for later.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use warpdrive_pipeline::config::Balance;
+
+use crate::net::Flow;
+
+/// What is known of a group of servers that do the same.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// Its name.
+    pub name: String,
+    /// Where its servers are.
+    pub servers: Vec<SocketAddr>,
+    /// How one is chosen.
+    pub balance: Balance,
+    /// Unused connections kept for each.
+    pub keepalive: usize,
+    /// Failures in a row after which a server is left out; 0: never.
+    pub max_fails: u32,
+    /// How long.
+    pub fail: Duration,
+}
+
+/// A server: which upstream, which of its servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerId {
+    /// The upstream.
+    pub upstream: u32,
+    /// Its server.
+    pub server: u32,
+}
+
+/// An unused connection.
+#[derive(Clone, Copy, Debug)]
+struct Idle {
+    flow: Flow,
+    /// When it is closed.
+    until_ms: u64,
+}
+
+/// A server and its state.
+#[derive(Debug)]
+struct Server {
+    address: SocketAddr,
+    /// The one that was used last is at the end, and is used next.
+    idle: Vec<Idle>,
+    under_way: usize,
+    failures: u32,
+    /// Left out until then.
+    down_until_ms: u64,
+}
+
+#[derive(Debug)]
+struct Upstream {
+    config: UpstreamConfig,
+    servers: Vec<Server>,
+    next: usize,
+}
+
+/// All servers, as one worker sees them.
+#[derive(Debug)]
+pub struct Upstreams {
+    all: Vec<Upstream>,
+    idle_ms: u64,
+}
+
+impl Upstreams {
+    /// Nothing is known of them yet. Unused connections are kept for `idle`.
+    #[must_use]
+    pub fn new(configs: Vec<UpstreamConfig>, idle: Duration) -> Self {
+        let server = |address: &SocketAddr| Server {
+            address: *address,
+            idle: Vec::new(),
+            under_way: 0,
+            failures: 0,
+            down_until_ms: 0,
+        };
+        let upstream = |config: UpstreamConfig| {
+            let servers = config.servers.iter().map(server).collect();
+            Upstream { config, servers, next: 0 }
+        };
+        Self { all: configs.into_iter().map(upstream).collect(), idle_ms: idle.as_millis() as u64 }
+    }
+
+    /// Chooses a server for a request, which is under way from now on. `tried` are left out as long as there are others. `None`
+    /// when all are left out.
+    pub fn choose(&mut self, upstream: usize, tried: &[ServerId], now_ms: u64) -> Option<ServerId> {
+        let group = &mut self.all[upstream];
+        let id = |server: usize| ServerId { upstream: upstream as u32, server: server as u32 };
+        let count = group.servers.len();
+        let in_turn = (0..count).map(|i| (group.next + i) % count);
+        let up = in_turn.filter(|s| group.servers[*s].down_until_ms <= now_ms && !tried.contains(&id(*s)));
+        let chosen = match group.config.balance {
+            Balance::RoundRobin => up.into_iter().next(),
+            Balance::LeastConnections => up.min_by_key(|s| group.servers[*s].under_way),
+        }?;
+        group.next = chosen + 1;
+        let server = &mut group.servers[chosen];
+        server.under_way += 1;
+        // One that was left out is tried by one request at a time.
+        if server.failures > 0 && server.failures >= group.config.max_fails.max(1) {
+            server.down_until_ms = now_ms + group.config.fail.as_millis() as u64;
+        }
+        Some(id(chosen))
+    }
+
+    fn server(&mut self, id: ServerId) -> &mut Server {
+        &mut self.all[id.upstream as usize].servers[id.server as usize]
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self, id: ServerId) -> SocketAddr {
+        self.all[id.upstream as usize].servers[id.server as usize].address
+    }
+
+    /// The name of its upstream.
+    #[must_use]
+    pub fn name(&self, id: ServerId) -> &str {
+        &self.all[id.upstream as usize].config.name
+    }
+
+    /// An unused connection to it: the one that was used last.
+    pub fn reuse(&mut self, id: ServerId) -> Option<Flow> {
+        self.server(id).idle.pop().map(|idle| idle.flow)
+    }
+
+    /// A request has ended, and its connection can be used again. Gives back one that is to be closed: there are enough.
+    #[must_use]
+    pub fn keep(&mut self, id: ServerId, flow: Flow, now_ms: u64) -> Option<Flow> {
+        let (keepalive, until_ms) = (self.all[id.upstream as usize].config.keepalive, now_ms + self.idle_ms);
+        let server = self.server(id);
+        if server.idle.len() >= keepalive {
+            return Some(flow);
+        }
+        server.idle.push(Idle { flow, until_ms });
+        None
+    }
+
+    /// A request has ended, in whatever way.
+    pub fn ended(&mut self, id: ServerId) {
+        let server = self.server(id);
+        server.under_way = server.under_way.saturating_sub(1);
+    }
+
+    /// A server has answered.
+    pub fn succeeded(&mut self, id: ServerId) {
+        let server = self.server(id);
+        (server.failures, server.down_until_ms) = (0, 0);
+    }
+
+    /// A server could not be reached, or has not answered.
+    pub fn failed(&mut self, id: ServerId, now_ms: u64) {
+        let config = &self.all[id.upstream as usize].config;
+        let (max_fails, fail_ms) = (config.max_fails, config.fail.as_millis() as u64);
+        let server = self.server(id);
+        server.failures = server.failures.saturating_add(1);
+        if max_fails > 0 && server.failures >= max_fails {
+            server.down_until_ms = now_ms + fail_ms;
+        }
+    }
+
+    /// Something has come on an unused connection, and that can only be its end. Says whether it was one.
+    pub fn forget(&mut self, id: ServerId, flow: Flow) -> bool {
+        let idle = &mut self.server(id).idle;
+        let place = idle.iter().position(|i| i.flow == flow);
+        place.map(|place| idle.remove(place)).is_some()
+    }
+
+    /// Takes out connections that were unused for too long, or all.
+    pub fn expired(&mut self, now_ms: u64, all: bool, mut close: impl FnMut(Flow)) {
+        for server in self.all.iter_mut().flat_map(|u| &mut u.servers) {
+            // The oldest are at the front.
+            let n = server.idle.iter().take_while(|idle| all || idle.until_ms <= now_ms).count();
+            server.idle.drain(..n).for_each(|idle| close(idle.flow));
+        }
+    }
+}
