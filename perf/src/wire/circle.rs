@@ -129,6 +129,7 @@ fn circle(
         idle: IdlePolicy::default(),
         stop: Arc::clone(stop),
         drain: DRAIN,
+        services: Vec::new(),
         pools: vec![pool.clone()],
         failures: 0,
         mailbox: Mailbox { empty, full },

@@ -10,7 +10,10 @@ use warpdrive_pmd::port::{self, PortConfig};
 use super::devices::{SOFT_RSA_KEYS, SoftRsaTable, SoftZipTable};
 use super::errors::from_toml;
 use super::stages::example;
-use super::{Config, DEVICE_DRIVERS, DeviceTable, Name, Named, PipelineTable, PortTable, ProxyTable, STAGES, StageTable};
+use super::{
+    Config, DEVICE_DRIVERS, DeviceTable, Name, Named, PipelineTable, PortTable, ProxyTable, STAGES,
+    StageTable,
+};
 use crate::diag::{Diagnostic, known_names};
 
 type Value<'a> = Spanned<DeValue<'a>>;

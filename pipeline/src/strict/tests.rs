@@ -124,6 +124,7 @@ fn a_worker_whose_engine_has_recovered_from_a_panic_is_steady_again() {
         idle: IdlePolicy::Spin,
         stop: Arc::new(AtomicBool::new(false)),
         drain: Duration::ZERO,
+        services: Vec::new(),
         pools: Vec::new(),
         failures: 0,
         mailbox: Mailbox { empty, full },
