@@ -1,1 +1,3 @@
-//! x
+//! An HTTPS reverse proxy whose RSA and ZIP work is done by accelerator queues.
+
+pub mod http;
