@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn each_day_of_four_centuries_follows_the_one_before() {
-        let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let is_leap =
+            |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let (mut year, mut month, mut day) = (1970, 0, 1);
         for days in 0..DAYS_OF_ERA {
             assert_eq!(civil(days), (year, month, day));

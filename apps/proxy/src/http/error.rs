@@ -165,7 +165,9 @@ impl Refusal {
     fn put_head(&self, answer: &Answer<'_>, page: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
         self.put_status(out);
-        out.extend_from_slice(b"\r\nServer: warpdrive\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: ");
+        out.extend_from_slice(
+            b"\r\nServer: warpdrive\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: ",
+        );
         put_decimal(page, out);
         out.extend_from_slice(b"\r\nCache-Control: no-store\r\n");
         match self {

@@ -25,10 +25,12 @@ impl AcceptEncoding {
             };
             let said = match coding {
                 [b'*'] => &mut self.any,
-                _ if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") => &mut self.gzip,
+                _ if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") => {
+                    &mut self.gzip
+                }
                 _ => continue,
             };
-            // Who says both is refused nothing by hearing no.
+            // Of two that differ, no is the one that does no harm.
             *said = Some(said.unwrap_or(true) && wanted);
         }
     }
@@ -86,7 +88,9 @@ enum Pattern {
 
 /// What is in a list of media types is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no media type: write one as `text/html`, `text/*`, `application/*+json` or `*/*`, without parameters")]
+#[error(
+    "`{0}` is no media type: write one as `text/html`, `text/*`, `application/*+json` or `*/*`, without parameters"
+)]
 pub struct NoMediaType(pub String);
 
 impl Types {
@@ -114,7 +118,7 @@ impl Pattern {
         let is_name = |name: &str| super::field::is_token(name.as_bytes()) && !name.contains('*');
         match subtype.strip_prefix('*') {
             Some("") if kind == "*" => Ok(Self::Any),
-            Some(end) if is_name(kind) && (end.is_empty() || end.starts_with('+') && is_name(end)) => {
+            Some(end) if is_name(kind) && (end.is_empty() || end.strip_prefix('+').is_some_and(is_name)) => {
                 Ok(Self::Between(format!("{kind}/"), end.to_owned()))
             }
             None if is_name(kind) && is_name(subtype) => Ok(Self::Exactly(lower)),
@@ -123,7 +127,8 @@ impl Pattern {
     }
 
     fn matches(&self, media_type: &[u8]) -> bool {
-        let is = |part: Option<&[u8]>, lower: &str| part.is_some_and(|p| p.eq_ignore_ascii_case(lower.as_bytes()));
+        let is =
+            |part: Option<&[u8]>, lower: &str| part.is_some_and(|p| p.eq_ignore_ascii_case(lower.as_bytes()));
         match self {
             Self::Any => !media_type.is_empty(),
             Self::Exactly(name) => is(Some(media_type), name),

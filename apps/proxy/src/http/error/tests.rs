@@ -27,12 +27,14 @@ const ALL: [Refusal; 16] = [
 fn each_refusal_is_a_response_with_the_length_it_says() {
     for refusal in ALL {
         for (keep_alive, is_head) in [(false, false), (true, false), (true, true)] {
-            let answer = Answer { keep_alive, is_head, request_id: "id-1", date: b"Thu, 01 Jan 1970 00:00:00 GMT" };
+            let answer =
+                Answer { keep_alive, is_head, request_id: "id-1", date: b"Thu, 01 Jan 1970 00:00:00 GMT" };
             let mut out = b"before".to_vec();
             refusal.write(&answer, &mut out);
             let bytes = out.strip_prefix(b"before").expect("it is appended");
             let mut room = Room::new();
-            let Ok(Parsed::Whole(response)) = response::parse(bytes, is_head, &Limits::default(), &mut room) else {
+            let Ok(Parsed::Whole(response)) = response::parse(bytes, is_head, &Limits::default(), &mut room)
+            else {
                 panic!("{refusal:?}");
             };
             assert_eq!(response.status, refusal.status());
@@ -60,13 +62,19 @@ fn an_id_that_is_markup_or_another_field_is_not_written() {
         let mut out = Vec::new();
         Refusal::Forbidden.write(&Answer { request_id, ..Answer::default() }, &mut out);
         let text = String::from_utf8(out).expect("ASCII");
-        assert!(!text.contains("script") && !text.contains("Cookie") && !text.contains("X-Request-Id"), "{text}");
+        assert!(
+            !text.contains("script") && !text.contains("Cookie") && !text.contains("X-Request-Id"),
+            "{text}"
+        );
         assert!(!text.contains("Date:"));
     }
 }
 
 #[test]
 fn errors_say_what_happened() {
-    assert_eq!(Refusal::BadRequest("there is no Host").to_string(), "the request is malformed: there is no Host");
+    assert_eq!(
+        Refusal::BadRequest("there is no Host").to_string(),
+        "the request is malformed: there is no Host"
+    );
     assert!(Refusal::BadGateway("a secret").to_string().ends_with("a secret"), "logs have it");
 }

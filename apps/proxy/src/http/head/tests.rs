@@ -9,9 +9,20 @@ fn a_length_is_a_number_that_is_given_once() {
         // Also an equal one.
         assert!(length.read_length(value.as_bytes()).is_err(), "{value}");
     }
-    for value in
-        ["", "+5", "-5", "5, 5", "5,", "5 5", "0x5", "5.0", "5;", "18446744073709551616", "99999999999999999999", "\u{665}"]
-    {
+    for value in [
+        "",
+        "+5",
+        "-5",
+        "5, 5",
+        "5,",
+        "5 5",
+        "0x5",
+        "5.0",
+        "5;",
+        "18446744073709551616",
+        "99999999999999999999",
+        "\u{665}",
+    ] {
         assert!(Length::default().read_length(value.as_bytes()).is_err(), "{value}");
     }
 }
@@ -25,10 +36,23 @@ fn chunked_alone_is_taken_and_what_is_not_known_is_told_from_what_is_wrong() {
         assert!(length.framing(0).is_err(), "HTTP/1.0 has none");
         assert!(length.read_codings(b"chunked").is_err(), "there are two");
     }
-    for value in
-        ["", ",", "chunked,", ",chunked", "chunked, chunked", "identity", "identity, chunked", "chunked;x", "chunked x",
-        "chunked, gzip", "chunked, gzip, chunked", "\"chunked\"", "gzip;q=1", "chu\u{212a}ed", "chunked\u{b}"]
-    {
+    for value in [
+        "",
+        ",",
+        "chunked,",
+        ",chunked",
+        "chunked, chunked",
+        "identity",
+        "identity, chunked",
+        "chunked;x",
+        "chunked x",
+        "chunked, gzip",
+        "chunked, gzip, chunked",
+        "\"chunked\"",
+        "gzip;q=1",
+        "chu\u{212a}ed",
+        "chunked\u{b}",
+    ] {
         let fault = Length::default().read_codings(value.as_bytes());
         assert!(matches!(fault, Err(Fault::Malformed(_))), "{value}: {fault:?}");
     }
@@ -68,7 +92,9 @@ fn a_few_empty_lines_are_counted() {
 
 #[test]
 fn a_bare_lf_is_seen_before_the_head_is_whole() {
-    for (bytes, is_right) in [("", true), ("a", true), ("a\r\nb\r\n", true), ("\n", false), ("a\n", false), ("a\r\n\nb", false)] {
+    for (bytes, is_right) in
+        [("", true), ("a", true), ("a\r\nb\r\n", true), ("\n", false), ("a\n", false), ("a\r\n\nb", false)]
+    {
         assert_eq!(check_beginning(bytes.as_bytes()).is_ok(), is_right, "{bytes:?}");
     }
 }

@@ -6,22 +6,64 @@ use crate::http::response;
 #[test]
 fn gzip_is_accepted_where_it_is_named_or_anything_is() {
     for value in [
-        "gzip", "GZIP", "x-gzip", "gzip, deflate, br, zstd", "br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip;q=1", "gzip;q=1.000",
-        "gzip;q=0.001", "gzip ; q=0.5", "gzip;Q=0.5", "*", "*;q=0.1", "deflate, *", "identity;q=0, gzip", ",gzip,", "gzip;q=0.",
-        "*;q=0, gzip", "identity, gzip", "gzip;q=1.", "deflate;q=0, gzip",
+        "gzip",
+        "GZIP",
+        "x-gzip",
+        "gzip, deflate, br, zstd",
+        "br;q=1.0, gzip;q=0.8, *;q=0.1",
+        "gzip;q=1",
+        "gzip;q=1.000",
+        "gzip;q=0.001",
+        "gzip ; q=0.5",
+        "gzip;Q=0.5",
+        "*",
+        "*;q=0.1",
+        "deflate, *",
+        "identity;q=0, gzip",
+        ",gzip,",
+        "*;q=0, gzip",
+        "identity, gzip",
+        "gzip;q=1.",
+        "deflate;q=0, gzip",
     ] {
-        // A weight of `0.` is 0, for all its grammar.
-        assert_eq!(accepts_gzip(value.as_bytes()), value != "gzip;q=0.", "{value}");
+        assert!(accepts_gzip(value.as_bytes()), "{value}");
     }
 }
 
 #[test]
 fn gzip_is_refused_by_weight_by_silence_and_by_what_is_malformed() {
     for value in [
-        "", "identity", "deflate, br", "gzip;q=0", "gzip;q=0.0", "gzip;q=0.000", "*;q=0", "gzip;q=0, *", "x-gzip;q=0, *;q=1",
-        "gzip, gzip;q=0", "gzip;q=0, gzip", "gzip;", "gzip;q", "gzip;q=", "gzip;q=2", "gzip;q=1.1", "gzip;q=0.0001", "gzip;q=1.0000",
-        "gzip;q=-1", "gzip;q=0,5", "gzip;x=1", "gzip;q=0.5;x=1", "gzip;q=a", "gzip; q =1", "gzip, br;q=7", "gzi", "gzipp",
-        "gzip deflate", "gzip;q=0.a", "gzip;q=10",
+        "",
+        "identity",
+        "deflate, br",
+        "gzip;q=0",
+        "gzip;q=0.",
+        "gzip;q=0.0",
+        "gzip;q=0.000",
+        "*;q=0",
+        "gzip;q=0, *",
+        "x-gzip;q=0, *;q=1",
+        "gzip, gzip;q=0",
+        "gzip;q=0, gzip",
+        "gzip;",
+        "gzip;q",
+        "gzip;q=",
+        "gzip;q=2",
+        "gzip;q=1.1",
+        "gzip;q=0.0001",
+        "gzip;q=1.0000",
+        "gzip;q=-1",
+        "gzip;q=0,5",
+        "gzip;x=1",
+        "gzip;q=0.5;x=1",
+        "gzip;q=a",
+        "gzip; q =1",
+        "gzip, br;q=7",
+        "gzi",
+        "gzipp",
+        "gzip deflate",
+        "gzip;q=0.a",
+        "gzip;q=10",
     ] {
         assert!(!accepts_gzip(value.as_bytes()), "{value}");
     }
@@ -43,16 +85,35 @@ fn fields_add_up() {
 
 #[test]
 fn media_types_match_by_name_kind_and_suffix() {
-    let types = Types::parse(&["text/*", "Application/JSON", "application/*+xml", " image/svg+xml "]).expect("types");
+    let types =
+        Types::parse(&["text/*", "Application/JSON", "application/*+xml", " image/svg+xml "]).expect("types");
     for value in [
-        "text/html", "TEXT/HTML; charset=utf-8", "text/event-stream", "application/json", "application/JSON ;x=\"a,b\"",
-        "application/atom+xml", "application/rss+XML;charset=utf-8", "image/svg+xml",
+        "text/html",
+        "TEXT/HTML; charset=utf-8",
+        "text/event-stream",
+        "application/json",
+        "application/JSON ;x=\"a,b\"",
+        "application/atom+xml",
+        "application/rss+XML;charset=utf-8",
+        "image/svg+xml",
     ] {
         assert!(types.matches(value.as_bytes()), "{value}");
     }
     for value in [
-        "", "text", "text/", "textual/html", "image/png", "application/jsonp", "application/xml", "application/+xml",
-        "application/atom+xmlx", "video/x+xml", ";text/html", "image/svg+xml2", "application/jso", "application/json, text/html",
+        "",
+        "text",
+        "text/",
+        "textual/html",
+        "image/png",
+        "application/jsonp",
+        "application/xml",
+        "application/+xml",
+        "application/atom+xmlx",
+        "video/x+xml",
+        ";text/html",
+        "image/svg+xml2",
+        "application/jso",
+        "application/json, text/html",
     ] {
         assert!(!types.matches(value.as_bytes()), "{value}");
     }
@@ -64,13 +125,24 @@ fn media_types_match_by_name_kind_and_suffix() {
 
 #[test]
 fn an_entry_that_is_no_media_type_is_named() {
-    for entry in ["", "text", "text/", "/html", "*", "*/html", "te*t/html", "text/h*", "text/html; a=b", "a/b/c", "text/*xml", "text /x", "text/*+", "a/*+*"] {
-        let wrong = Types::parse(&["text/html", entry]);
-        let is_plus = entry == "text/*+";
-        assert_eq!(wrong.is_ok(), is_plus, "{entry}");
-        if let Err(wrong) = wrong {
-            assert!(wrong.to_string().contains(&format!("`{entry}`")), "{wrong}");
-        }
+    for entry in [
+        "",
+        "text",
+        "text/",
+        "/html",
+        "*",
+        "*/html",
+        "te*t/html",
+        "text/h*",
+        "text/html; a=b",
+        "a/b/c",
+        "text/*xml",
+        "text /x",
+        "text/*+",
+        "a/*+*",
+    ] {
+        let wrong = Types::parse(&["text/html", entry]).expect_err(entry);
+        assert!(wrong.to_string().contains(&format!("`{entry}`")), "{wrong}");
     }
 }
 

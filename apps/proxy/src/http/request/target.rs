@@ -104,7 +104,10 @@ pub(super) fn check_beginning(
 mod tests {
     use super::*;
 
-    fn parts(method: &str, target: &'static str) -> (Option<&'static str>, &'static str, Option<&'static str>) {
+    fn parts(
+        method: &str,
+        target: &'static str,
+    ) -> (Option<&'static str>, &'static str, Option<&'static str>) {
         let limits = Limits::default();
         let target = Target::parse(method, target, &limits).expect("a target");
         (target.authority, target.path, target.query)
@@ -135,8 +138,23 @@ mod tests {
     fn what_is_no_target_is_refused() {
         let limits = Limits { target_bytes: 40, ..Limits::default() };
         for target in [
-            "", "*", "a", "example.org:443", "ftp://example.org/", "http:/example.org/", "http:///a", "http://a@b/", "://a/",
-            "http://a:b/", "http://a b/", "/a#b", "#", "/\u{e9}", "http://a\\b/", "**", "?a",
+            "",
+            "*",
+            "a",
+            "example.org:443",
+            "ftp://example.org/",
+            "http:/example.org/",
+            "http:///a",
+            "http://a@b/",
+            "://a/",
+            "http://a:b/",
+            "http://a b/",
+            "/a#b",
+            "#",
+            "/\u{e9}",
+            "http://a\\b/",
+            "**",
+            "?a",
         ] {
             let refusal = Target::parse("GET", target, &limits).expect_err(target);
             assert_eq!(refusal.status(), 400, "{target}");
