@@ -1,1 +1,6 @@
 //! x
+pub mod admin;
+mod blocking;
+pub mod demo;
+pub mod log;
+pub mod metrics;
