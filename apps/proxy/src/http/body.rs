@@ -132,6 +132,13 @@ pub struct Decoder {
     trailers: Vec<u8>,
 }
 
+impl Default for Decoder {
+    /// For content that is not there.
+    fn default() -> Self {
+        Self::new(Framing::None)
+    }
+}
+
 impl Decoder {
     /// For content that is framed so.
     #[must_use]

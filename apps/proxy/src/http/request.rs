@@ -66,7 +66,7 @@ pub struct Request<'f, 'b> {
 }
 
 /// What the response depends on, to be kept when the request itself is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     /// Of the version: 0 or 1.
     pub minor: u8,
