@@ -1,14 +1,20 @@
 //! What the connections of one worker share.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use warpdrive_pipeline::config::{LimitsTable, TimeoutsTable};
+use warpdrive_pmd::clock::{Clock, ticks};
 
 use crate::client::exchange::Exchange;
 use crate::http::Limits;
 use crate::http::negotiate::Compression;
+use crate::log::LogWriter;
+use crate::metrics::Metrics;
 use crate::net::{Close, Flow, Net};
 use crate::timer::Wheel;
 use crate::tls::{Signatures, Stacks};
@@ -40,6 +46,8 @@ pub struct Shared {
     pub compression: Compression,
     /// Where it listens.
     pub listen: Vec<SocketAddr>,
+    /// Set when the program ends.
+    pub draining: Arc<AtomicBool>,
 }
 
 /// Where requests go.
@@ -95,21 +103,6 @@ pub enum Owner {
     Server(ServerId),
 }
 
-/// What was counted by one worker.
-#[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Counts {
-    pub accepted: u64,
-    pub handshakes: u64,
-    pub resumed: u64,
-    pub failed_handshakes: u64,
-    pub requests: u64,
-    pub refused: u64,
-    pub bad_gateway: u64,
-    pub timeouts: u64,
-    pub retries: u64,
-}
-
 /// What the connections of one worker share.
 pub struct Core {
     /// Who does TCP.
@@ -133,9 +126,13 @@ pub struct Core {
     /// Whether nothing new is begun.
     pub stopping: bool,
     /// Clients that cannot go on before a handshake has ended.
-    pub want_room: std::collections::VecDeque<u32>,
-    /// What was counted.
-    pub counts: Counts,
+    pub want_room: VecDeque<u32>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are taken down.
+    pub log: Option<LogWriter>,
+    /// Ticks to time.
+    pub clock: Clock,
     owners: Vec<Owner>,
     scratch: Vec<u8>,
     exchanges: Vec<Box<Exchange>>,
@@ -149,22 +146,28 @@ impl Core {
         shared: Arc<Shared>,
         signatures: Option<Signatures>,
         zip: Option<Zip>,
-        now_ms: u64,
+        metrics: Arc<Metrics>,
+        log: Option<LogWriter>,
     ) -> Self {
-        let idle = std::time::Duration::from_millis(shared.timeouts.upstream_idle_ms);
+        let idle = Duration::from_millis(shared.timeouts.upstream_idle_ms);
+        let clock = Clock::get();
+        let now = ticks();
+        let now_ms = clock.ns(now) / 1_000_000;
         Self {
             net,
-            upstreams: Upstreams::new(shared.upstreams.clone(), idle),
+            upstreams: Upstreams::new(shared.upstreams.clone(), idle, Arc::clone(&metrics)),
             shared,
             stacks: Stacks::default(),
             signatures,
             zip,
             wheel: Wheel::new(now_ms),
-            now: 0,
+            now,
             now_ms,
             stopping: false,
-            want_room: std::collections::VecDeque::new(),
-            counts: Counts::default(),
+            want_room: VecDeque::new(),
+            metrics,
+            log,
+            clock,
             owners: Vec::new(),
             scratch: vec![0; SCRATCH],
             exchanges: Vec::new(),

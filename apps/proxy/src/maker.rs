@@ -1,82 +1,211 @@
 //! From a plan to services: what the plan names is opened here.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
+use warpdrive_pipeline::demo;
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
-use warpdrive_pipeline::plan::{Plan, ProxyPlan, ServerPlan, UpstreamPlan, ZIP_DEPTH};
+use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan, RoutePlan, ServerPlan, UpstreamPlan, ZIP_DEPTH};
 use warpdrive_pipeline::service::{Maker, Parts, Seed, ServiceError};
+use warpdrive_pmd::device::{Device, SessionId};
 
+use crate::admin::{Admin, Place, Sources};
 use crate::core::{Route, Shared};
+use crate::demo::backend::DemoBackend;
+use crate::demo::certificate::{CertificateError, DemoCertificate};
 use crate::http::Limits;
 use crate::http::negotiate::{Compression, Types};
+use crate::log::AccessLog;
+use crate::metrics::{DeviceReport, Metrics, ProxyMetrics};
 use crate::net::{KernelNet, Listeners, Net, Opened};
 use crate::service::{Made, Proxy, SignaturesMade};
-use crate::tls::{self, Certificates, Lasting, Signatures};
+use crate::tls::{self, Certificates, Lasting, Pair, Signatures};
 use crate::upstream::UpstreamConfig;
 use crate::zip::Zip;
 
-/// Makes proxies.
+/// Makes proxies, and keeps what belongs to them beside their workers: it is to live as long as they do.
 #[derive(Default)]
-pub struct Proxies {}
+pub struct Proxies {
+    demo: Option<DemoBackend>,
+    logs: Vec<AccessLog>,
+    admins: Vec<Admin>,
+}
 
 impl Maker for Proxies {
     fn proxy(&mut self, parts: &Parts<'_>, got: &mut Vec<String>) -> Result<Vec<Seed>, ServiceError> {
-        let proxy = parts.proxy;
+        let Parts { plan, proxy, .. } = *parts;
         let failed = |cause: String| ServiceError::Failed { service: proxy.name.clone(), cause };
-        let pairs = tls::pairs(parts.plan, &proxy.tls)?;
+        let (pairs, demo) = pairs(parts).map_err(Failure::into_error(proxy))?;
         let lasting = Lasting::new(&proxy.tls).map_err(failed)?;
         let certificates = Certificates::new(&pairs, proxy.tls.unknown_name, parts.rsa).map_err(failed)?;
-        let config = tls::config(parts.plan, &proxy.tls, &lasting, certificates)?;
-        let zip = parts.zip.map(|device| Ok((device, Zip::session(device, *proxy.compress.level.get_ref())?)));
-        let zip = zip.transpose().map_err(failed)?;
-        let mut addresses = proxy.addresses.clone();
+        let config = tls::config(plan, &proxy.tls, &lasting, certificates)?;
+        let upstreams = self.upstreams(proxy).map_err(|e| failed(format!("the demo backend cannot start: {e}")))?;
+        let names: Vec<(String, String)> = upstreams
+            .iter()
+            .flat_map(|u| u.servers.iter().map(|server| (u.name.clone(), server.to_string())))
+            .collect();
+        let metrics: Vec<Arc<Metrics>> = proxy.lcores.iter().map(|lcore| Metrics::new(*lcore, &names)).collect();
+        let (opened, addresses) = listen(parts)?;
+        let urls: Vec<String> = addresses.iter().map(|a| format!("https://{a}/")).collect();
+        got.push(format!("proxy {:?}: {}", proxy.name, urls.join(", ")));
+        if let Some(demo) = demo {
+            let url = urls.first().map_or("", String::as_str);
+            got.push(demo.instructions(url));
+        }
+        let draining = Arc::new(AtomicBool::new(false));
+        self.admin(parts, metrics.clone(), &draining, got)?;
+        let log = proxy.access_log.as_ref().map(|at| access_log(plan, at)).transpose()?;
+        let shared = Arc::new(shared(proxy, upstreams, addresses, config, draining));
+        let session = parts.zip.map(|device| Zip::session(device, *proxy.compress.level.get_ref()));
+        let session = session.transpose().map_err(failed)?;
         let mut seeds: Vec<Seed> = Vec::new();
-        let mut shared: Option<Arc<Shared>> = None;
-        for _ in &proxy.lcores {
-            let listeners = Listeners::open(&addresses).map_err(|(place, e)| {
-                let at = &proxy.listen[place];
-                let message = format!("proxy {:?} cannot listen at {}: {e}", proxy.name, at.name);
-                let help = "an address of this machine and a port that nobody else has; ports below 1024 are for root";
-                Box::new(parts.plan.error(Diagnostic::new(at.span.clone(), message).help(help)))
-            })?;
-            // If the kernel chose ports, the other workers take the same.
-            addresses = listeners.addresses();
-            let shared = shared.get_or_insert_with(|| {
-                let listen: Vec<String> = addresses.iter().map(|a| format!("https://{a}")).collect();
-                got.push(format!("proxy {:?}: {}", proxy.name, listen.join(", ")));
-                Arc::new(self::shared(proxy, &addresses, &config))
-            });
-            let signatures = parts.rsa.map(|device| signatures(device, parts)).transpose()?;
-            let zip = zip.as_ref().map(|(device, session)| {
-                let pairs = (parts.pool.buffers() / proxy.lcores.len()).saturating_sub(proxy.tls.parked) / 2;
-                Zip::new(device, *session, parts.pool.clone(), ZIP_DEPTH, pairs)
-            });
-            let zip = zip.transpose().map_err(|e| failed(e.to_string()))?;
-            let opened = Opened::new(listeners).map_err(|e| failed(format!("epoll: {e}")))?;
-            let net = Box::new(move || Box::new(KernelNet::new(opened)) as Box<dyn Net>);
-            let made = Made { net, shared: Arc::clone(shared), signatures, zip };
+        for (opened, metrics) in opened.into_iter().zip(metrics) {
+            let made = Made {
+                net: Box::new(move || Box::new(KernelNet::new(opened)) as Box<dyn Net>),
+                shared: Arc::clone(&shared),
+                signatures: signatures(parts, &metrics).map_err(failed)?,
+                zip: zip(parts, session).map_err(failed)?,
+                metrics,
+                log: log.as_ref().map(AccessLog::writer),
+            };
             seeds.push(Box::new(move || Box::new(Proxy::new(made))));
         }
+        self.logs.extend(log);
         Ok(seeds)
     }
 }
 
-fn signatures(
-    device: &Arc<dyn warpdrive_pmd::device::Device>,
-    parts: &Parts<'_>,
-) -> Result<SignaturesMade, ServiceError> {
-    let (places, deadline) = (parts.proxy.tls.parked, parts.proxy.tls.sign);
-    let queue = device.request_queue(places).map_err(|e| ServiceError::Failed {
-        service: parts.proxy.name.clone(),
-        cause: e.to_string(),
-    })?;
-    let pool = parts.pool.clone();
-    Ok(Box::new(move || Signatures::new(queue, pool, places, deadline)))
+impl Proxies {
+    /// The servers, and the program's own if one of them is.
+    fn upstreams(&mut self, proxy: &ProxyPlan) -> std::io::Result<Vec<UpstreamConfig>> {
+        let wants_demo = proxy.upstreams.iter().any(|u| u.servers.contains(&ServerPlan::Demo));
+        if wants_demo && self.demo.is_none() {
+            self.demo = Some(DemoBackend::start()?);
+        }
+        let address = |server: &ServerPlan| match server {
+            ServerPlan::Address(address) => Some(*address),
+            ServerPlan::Demo => self.demo.as_ref().map(DemoBackend::address),
+        };
+        let upstream = |plan: &UpstreamPlan| UpstreamConfig {
+            name: plan.name.clone(),
+            servers: plan.servers.iter().filter_map(address).collect(),
+            balance: plan.balance,
+            keepalive: plan.keepalive,
+            max_fails: plan.max_fails,
+            fail: plan.fail,
+        };
+        Ok(proxy.upstreams.iter().map(upstream).collect())
+    }
+
+    fn admin(
+        &mut self,
+        parts: &Parts<'_>,
+        workers: Vec<Arc<Metrics>>,
+        draining: &Arc<AtomicBool>,
+        got: &mut Vec<String>,
+    ) -> Result<(), ServiceError> {
+        let Some(at) = &parts.proxy.admin else { return Ok(()) };
+        // The program ends its devices when the workers have ended, whoever looks at them.
+        let devices: Vec<Weak<dyn Device>> = parts.rsa.into_iter().chain(parts.zip).map(Arc::downgrade).collect();
+        let report = |device: Arc<dyn Device>| DeviceReport { name: device.info().name, stats: device.stats() };
+        let sources = Sources {
+            proxies: vec![ProxyMetrics { name: parts.proxy.name.clone(), workers }],
+            devices: Box::new(move || devices.iter().filter_map(Weak::upgrade).map(report).collect()),
+            more: Vec::new(),
+            draining: Arc::clone(draining),
+        };
+        let admin = Admin::start(&at.name, sources).map_err(|e| {
+            Box::new(parts.plan.error(Diagnostic::of_error(at.span.clone(), &e.to_string())))
+        })?;
+        got.push(match admin.place() {
+            Place::Address(address) => format!("proxy {:?}: status at http://{address}/", parts.proxy.name),
+            Place::Path(path) => format!("proxy {:?}: status at {}", parts.proxy.name, path.display()),
+        });
+        self.admins.push(admin);
+        Ok(())
+    }
 }
 
-fn shared(proxy: &ProxyPlan, addresses: &[std::net::SocketAddr], tls: &Arc<rustls::ServerConfig>) -> Shared {
-    let route = |route: &warpdrive_pipeline::plan::RoutePlan| Route {
+/// What can go wrong with certificates.
+enum Failure {
+    Config(Box<ConfigError>),
+    Demo(CertificateError),
+}
+
+impl Failure {
+    fn into_error(proxy: &ProxyPlan) -> impl Fn(Self) -> ServiceError {
+        |failure| match failure {
+            Self::Config(e) => e.into(),
+            Self::Demo(e) => ServiceError::Failed { service: proxy.name.clone(), cause: e.to_string() },
+        }
+    }
+}
+
+/// The certificates of the plan, or the one for demonstration.
+fn pairs(parts: &Parts<'_>) -> Result<(Vec<Pair>, Option<DemoCertificate>), Failure> {
+    let Parts { plan, proxy, .. } = *parts;
+    if !proxy.tls.certificates.is_empty() {
+        return Ok((tls::pairs(plan, &proxy.tls).map_err(Failure::Config)?, None));
+    }
+    let demo = DemoCertificate::in_folder(&demo::folder(), &[]).map_err(Failure::Demo)?;
+    let placed = |path: &std::path::Path| Placed { name: path.display().to_string(), span: 0..0 };
+    let pair = Pair::load(plan, &placed(&demo.certificate), &placed(&demo.key)).map_err(Failure::Config)?;
+    Ok((vec![pair], Some(demo)))
+}
+
+/// Listens for each worker; all at the same addresses.
+fn listen(parts: &Parts<'_>) -> Result<(Vec<Opened>, Vec<SocketAddr>), ServiceError> {
+    let Parts { plan, proxy, .. } = *parts;
+    let mut addresses = proxy.addresses.clone();
+    let mut opened = Vec::new();
+    for _ in &proxy.lcores {
+        let listeners = Listeners::open(&addresses).map_err(|(place, e)| {
+            let at = &proxy.listen[place];
+            let message = format!("proxy {:?} cannot listen at {}: {e}", proxy.name, at.name);
+            let help = "an address of this machine with a port that nobody else has; ports below 1024 are for root";
+            Box::new(plan.error(Diagnostic::new(at.span.clone(), message).help(help)))
+        })?;
+        // If the kernel chose ports, the other workers take the same.
+        addresses = listeners.addresses();
+        let failed = |e| ServiceError::Failed { service: proxy.name.clone(), cause: format!("epoll: {e}") };
+        opened.push(Opened::new(listeners).map_err(failed)?);
+    }
+    Ok((opened, addresses))
+}
+
+fn access_log(plan: &Plan, at: &Placed) -> Result<AccessLog, Box<ConfigError>> {
+    AccessLog::open(&at.name).map_err(|e| {
+        let message = format!("the access log {:?} cannot be opened: {e}", at.name);
+        let help = "a file that can be written to, or \"-\" for standard output";
+        Box::new(plan.error(Diagnostic::new(at.span.clone(), message).help(help)))
+    })
+}
+
+fn zip(parts: &Parts<'_>, session: Option<SessionId>) -> Result<Option<Zip>, String> {
+    let (Some(device), Some(session)) = (parts.zip, session) else { return Ok(None) };
+    // What handshakes need is left to them.
+    let own = parts.pool.buffers() / parts.proxy.lcores.len();
+    let pairs = own.saturating_sub(parts.proxy.tls.parked) / 2;
+    Zip::new(device, session, parts.pool.clone(), ZIP_DEPTH, pairs).map(Some).map_err(|e| e.to_string())
+}
+
+fn signatures(parts: &Parts<'_>, metrics: &Arc<Metrics>) -> Result<Option<SignaturesMade>, String> {
+    let Some(device) = parts.rsa else { return Ok(None) };
+    let (places, deadline) = (parts.proxy.tls.parked, parts.proxy.tls.sign);
+    let queue = device.request_queue(places).map_err(|e| e.to_string())?;
+    let (pool, metrics) = (parts.pool.clone(), Arc::clone(metrics));
+    Ok(Some(Box::new(move || Signatures::new(queue, pool, places, deadline, metrics))))
+}
+
+fn shared(
+    proxy: &ProxyPlan,
+    upstreams: Vec<UpstreamConfig>,
+    listen: Vec<SocketAddr>,
+    tls: Arc<rustls::ServerConfig>,
+    draining: Arc<AtomicBool>,
+) -> Shared {
+    let route = |route: &RoutePlan| Route {
         host: route.host.clone(),
         path: route.path.clone(),
         upstream: route.upstream,
@@ -84,9 +213,9 @@ fn shared(proxy: &ProxyPlan, addresses: &[std::net::SocketAddr], tls: &Arc<rustl
     };
     Shared {
         name: proxy.name.clone(),
-        tls: Arc::clone(tls),
+        tls,
         routes: proxy.routes.iter().map(route).collect(),
-        upstreams: proxy.upstreams.iter().map(upstream).collect(),
+        upstreams,
         heads: Limits {
             head_bytes: proxy.limits.head_bytes,
             target_bytes: proxy.limits.target_bytes,
@@ -98,22 +227,8 @@ fn shared(proxy: &ProxyPlan, addresses: &[std::net::SocketAddr], tls: &Arc<rustl
             types: Types::parse(&proxy.compress.types).unwrap_or_default(),
             min_bytes: proxy.compress.min_bytes,
         },
-        listen: addresses.to_vec(),
-    }
-}
-
-fn upstream(plan: &UpstreamPlan) -> UpstreamConfig {
-    let address = |server: &ServerPlan| match server {
-        ServerPlan::Address(address) => Some(*address),
-        ServerPlan::Demo => None,
-    };
-    UpstreamConfig {
-        name: plan.name.clone(),
-        servers: plan.servers.iter().filter_map(address).collect(),
-        balance: plan.balance,
-        keepalive: plan.keepalive,
-        max_fails: plan.max_fails,
-        fail: Duration::from_millis(plan.fail.as_millis() as u64),
+        listen,
+        draining,
     }
 }
 

@@ -1,13 +1,15 @@
 //! The proxy on one core: what its worker polls.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use slab::Slab;
 use warpdrive_pipeline::service::Service;
-use warpdrive_pmd::clock::Clock;
 
 use crate::client::{Client, Fate};
 use crate::core::{Core, Owner, Shared};
+use crate::log::LogWriter;
+use crate::metrics::Metrics;
 use crate::net::{Accepted, Close, Flow, Net};
 use crate::tls::{Answered, Signatures};
 use crate::zip::{Done, Zip};
@@ -25,6 +27,10 @@ pub struct Made {
     pub signatures: Option<SignaturesMade>,
     /// The device that compresses.
     pub zip: Option<Zip>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are taken down.
+    pub log: Option<LogWriter>,
 }
 
 /// Connections belong to one thread, and are made there.
@@ -38,7 +44,6 @@ pub struct Proxy {
     core: Core,
     clients: Slab<Client>,
     generation: u32,
-    clock: Clock,
     ready: Vec<Flow>,
     answered: Vec<Answered>,
     done: Vec<Done>,
@@ -49,15 +54,12 @@ impl Proxy {
     /// A proxy without connections.
     #[must_use]
     pub fn new(made: Made) -> Self {
-        let Made { net, shared, signatures, zip } = made;
-        let clock = Clock::get();
-        let now_ms = clock.ns(warpdrive_pmd::clock::ticks()) / 1_000_000;
+        let Made { net, shared, signatures, zip, metrics, log } = made;
         let signatures = signatures.map(|make| make());
         Self {
-            core: Core::new(net(), shared, signatures, zip, now_ms),
+            core: Core::new(net(), shared, signatures, zip, metrics, log),
             clients: Slab::new(),
             generation: 0,
-            clock,
             ready: Vec::new(),
             answered: Vec::new(),
             done: Vec::new(),
@@ -98,7 +100,7 @@ impl Proxy {
         while n < ACCEPTS && self.clients.len() < self.core.shared.limits.connections && self.has_room() {
             let Some(Accepted { flow, peer, .. }) = self.core.net.accept() else { break };
             n += 1;
-            self.core.counts.accepted += 1;
+            self.core.metrics.connections.add(1);
             self.generation = self.generation.wrapping_add(1);
             let entry = self.clients.vacant_entry();
             let id = entry.key() as u32;
@@ -174,6 +176,7 @@ impl Proxy {
     /// Takes nothing new, and closes what has nothing under way.
     fn stop(&mut self) {
         self.core.stopping = true;
+        self.core.shared.draining.store(true, Ordering::Relaxed);
         self.core.net.stop_listening();
         let ids: Vec<u32> = self.clients.iter().map(|(id, _)| id as u32).collect();
         for id in ids {
@@ -185,7 +188,7 @@ impl Proxy {
 impl Service for Proxy {
     fn round(&mut self, now: u64, stopping: bool) -> usize {
         self.core.now = now;
-        self.core.now_ms = self.clock.ns(now) / 1_000_000;
+        self.core.now_ms = self.core.clock.ns(now) / 1_000_000;
         if stopping && !self.core.stopping {
             self.stop();
         }
@@ -196,8 +199,19 @@ impl Service for Proxy {
     }
 
     fn control(&mut self, _now: u64) {
-        let Core { upstreams, net, now_ms, .. } = &mut self.core;
+        let Core { upstreams, net, now_ms, metrics, signatures, zip, .. } = &mut self.core;
         upstreams.expired(*now_ms, false, |flow| net.close(flow, Close::Gracefully));
+        upstreams.publish(*now_ms);
+        metrics.connections_open.set(self.clients.len() as u64);
+        if let Some(signatures) = signatures {
+            signatures.publish();
+        }
+        if let Some(zip) = zip {
+            let counts = zip.counts();
+            metrics.compressed_responses.set(counts.bodies);
+            metrics.compression_bytes_in.set(counts.bytes_in);
+            metrics.compression_bytes_out.set(counts.bytes_out);
+        }
     }
 
     fn is_done(&self) -> bool {

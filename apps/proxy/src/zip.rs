@@ -56,6 +56,8 @@ pub struct Body {
     /// Whether the whole input is there.
     finish: bool,
     done: bool,
+    bytes_in: u64,
+    bytes_out: u64,
 }
 
 /// A request has ended.
@@ -210,6 +212,7 @@ impl Body {
             let fits = input.extend_from_slice(bytes);
             debug_assert!(fits.is_ok());
             zip.counts.bytes_in += bytes.len() as u64;
+            self.bytes_in += bytes.len() as u64;
         }
     }
 
@@ -278,6 +281,7 @@ impl Body {
             return Err(Broken);
         };
         zip.counts.bytes_out += produced as u64;
+        self.bytes_out += produced as u64;
         out(bytes);
         if status == Status::OutputFull {
             self.go(zip, stream, (input, output), tag);
@@ -291,6 +295,12 @@ impl Body {
             zip.put(pair);
         }
         Ok(())
+    }
+
+    /// Bytes before and after.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.bytes_in, self.bytes_out)
     }
 
     /// Whether all has come out.

@@ -33,9 +33,14 @@ pub struct Wire<'a> {
     pub(super) connection: &'a mut ServerConnection,
     /// The client has not taken yet what was sent before.
     pub(super) blocked: bool,
+    /// Bytes written.
+    pub(super) written: u64,
 }
 
-impl Wire<'_> {
+impl<'a> Wire<'a> {
+    pub(super) fn new(connection: &'a mut ServerConnection, blocked: bool) -> Self {
+        Self { connection, blocked, written: 0 }
+    }
     /// Whether it is better not to write more now.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
@@ -49,6 +54,7 @@ impl Wire<'_> {
         let mut n = 0;
         for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
             slices[n] = IoSlice::new(piece);
+            self.written += piece.len() as u64;
             n += 1;
         }
         // There is no limit set, and no error of its own: it is kept in memory.

@@ -3,13 +3,14 @@
 use std::io::{self, BufRead, IoSlice, Write};
 use std::net::SocketAddr;
 
-use rustls::{HandshakeKind, ServerConnection};
+use rustls::ServerConnection;
 
 use crate::core::{Core, Owner};
 use crate::http::error::Answer;
 use crate::http::field::Room;
 use crate::http::request::{self, Peer};
 use crate::http::{Parsed, Refusal};
+use crate::metrics::{HandshakeFailure, Timeout};
 use crate::net::{Close, Flow, would_block};
 use crate::timer::Deadline;
 use crate::tls::{self, Finished, Parked, Step};
@@ -17,6 +18,7 @@ use crate::zip::Done;
 
 pub mod exchange;
 mod link;
+mod record;
 mod respond;
 
 use exchange::{Exchange, Next, Trouble};
@@ -42,6 +44,21 @@ enum Waits {
     Response,
     Upgraded,
     Linger,
+}
+
+impl Waits {
+    fn timeout(self) -> Option<Timeout> {
+        match self {
+            Self::Nothing | Self::Linger => None,
+            Self::Handshake => Some(Timeout::Handshake),
+            Self::Idle => Some(Timeout::Idle),
+            Self::Head => Some(Timeout::Head),
+            Self::Body => Some(Timeout::Body),
+            Self::Connect => Some(Timeout::Connect),
+            Self::Response => Some(Timeout::Response),
+            Self::Upgraded => Some(Timeout::Upgrade),
+        }
+    }
 }
 
 enum State {
@@ -84,7 +101,13 @@ pub struct Client {
     /// Tells it from those that had its place before.
     generation: u32,
     flow: Flow,
+    address: SocketAddr,
+    /// It as servers are told.
     peer: Peer,
+    /// When it came, in ticks.
+    born: u64,
+    /// Whether its handshake asked for a signature of the device.
+    asked: bool,
     link: Link,
     /// What came while the handshake was parked.
     held: Vec<u8>,
@@ -113,7 +136,10 @@ impl Client {
             id,
             generation,
             flow,
+            address: peer,
             peer: Peer::new(peer.ip()),
+            born: core.now,
+            asked: false,
             link: Link::Open(connection),
             held: Vec::new(),
             inbox: Vec::new(),
@@ -199,14 +225,23 @@ impl Client {
         if !self.deadline.is_over(core.now_ms, self.id, &mut core.wheel) {
             return Fate::Open;
         }
-        core.counts.timeouts += u64::from(self.waits != Waits::Idle && self.waits != Waits::Linger);
         let waits = std::mem::replace(&mut self.waits, Waits::Nothing);
+        if let Some(timeout) = waits.timeout() {
+            core.metrics.timeouts.count(timeout);
+        }
         match waits {
             Waits::Nothing => return Fate::Open,
-            Waits::Handshake | Waits::Upgraded => return Fate::Gone(Close::Reset),
+            Waits::Handshake => {
+                core.metrics.handshakes_failed.count(HandshakeFailure::Timeout);
+                return Fate::Gone(Close::Reset);
+            }
+            Waits::Upgraded => return Fate::Gone(Close::Reset),
             Waits::Linger => return Fate::Gone(Close::Gracefully),
             Waits::Idle => self.state = State::Closing { linger: false, told: Told::Nothing },
-            Waits::Head => self.refuse(&Refusal::Timeout, core),
+            Waits::Head => {
+                self.record_refusal(&Refusal::Timeout, core);
+                self.refuse(&Refusal::Timeout, core);
+            }
             Waits::Body | Waits::Connect | Waits::Response => {
                 let State::Exchange(exchange) = &mut self.state else { return Fate::Open };
                 match exchange.timed_out(core) {
@@ -237,7 +272,12 @@ impl Client {
         let result = match result {
             Ok(0) => {
                 self.ended = true;
-                if matches!(self.state, State::Handshake) { Err(Close::Gracefully) } else { Ok(true) }
+                if matches!(self.state, State::Handshake) {
+                    core.metrics.handshakes_failed.count(HandshakeFailure::Closed);
+                    Err(Close::Gracefully)
+                } else {
+                    Ok(true)
+                }
             }
             Ok(n) => self.decrypt(&scratch[..n], core),
             Err(e) if would_block(&e) => Ok(false),
@@ -300,6 +340,7 @@ impl Client {
             step = match step {
                 Step::Parked(parked, question) => {
                     let now = core.now;
+                    self.asked = true;
                     let asked = match &mut core.signatures {
                         Some(signatures) => signatures.ask(self.id, parked, &question, now),
                         None => Err(parked),
@@ -324,10 +365,12 @@ impl Client {
     /// TLS has worked on what came.
     fn processed(&mut self, result: &Result<(), rustls::Error>, core: &mut Core) -> Result<(), Close> {
         let Link::Open(connection) = &mut self.link else { return Ok(()) };
-        if result.is_err() {
+        if let Err(e) = result {
             // The other side is told why, if it listens.
-            core.counts.failed_handshakes += u64::from(matches!(self.state, State::Handshake));
-            self.give_up_exchange(core);
+            if matches!(self.state, State::Handshake) {
+                core.metrics.handshakes_failed.count(tls::why(e));
+            }
+            self.give_up_exchange("the client broke the rules of TLS", core);
             self.state = State::Closing { linger: false, told: Told::Tls };
             return Ok(());
         }
@@ -347,8 +390,7 @@ impl Client {
             }
         }
         if matches!(self.state, State::Handshake) && !connection.is_handshaking() {
-            core.counts.handshakes += 1;
-            core.counts.resumed += u64::from(connection.handshake_kind() == Some(HandshakeKind::Resumed));
+            record::handshake(connection, self.born, self.asked, core);
             self.state = State::Head;
         }
         Ok(())
@@ -381,23 +423,24 @@ impl Client {
             Ok(Parsed::Partial) => return Ok(false),
             Ok(Parsed::Whole(request)) => request,
             Err(refusal) => {
+                self.record_refusal(&refusal, core);
                 self.refuse(&refusal, core);
                 return Ok(true);
             }
         };
-        core.counts.requests += 1;
         self.requests += 1;
         respond::make_id(&mut self.request_id);
         let close = core.stopping || self.requests >= shared.limits.requests;
         let from = respond::From { peer: &self.peer, id: &self.request_id, close };
         let mut exchange = core.exchange();
-        match exchange.begin(&parsed, &from, &shared) {
+        match exchange.begin(&parsed, &from, core.now, &shared) {
             Ok(()) => {
                 self.taken += parsed.head_len;
                 self.state = State::Exchange(exchange);
             }
             Err(refusal) => {
                 core.recycle(exchange);
+                self.record_refusal(&refusal, core);
                 self.refuse(&refusal, core);
             }
         }
@@ -415,13 +458,15 @@ impl Client {
     fn exchange(&mut self, core: &mut Core) -> Result<bool, Close> {
         let State::Exchange(exchange) = &mut self.state else { return Ok(false) };
         let Link::Open(connection) = &mut self.link else { return Ok(false) };
-        let mut wire = Wire { connection, blocked: self.blocked };
+        let mut wire = Wire::new(connection, self.blocked);
         let tag = u64::from(self.generation) << 32 | u64::from(self.id);
         let input = exchange::Input { bytes: &self.inbox[self.taken..], ended: self.ended };
         let result = exchange.step(input, &mut wire, tag, self.id, core);
+        exchange.wrote(wire.written, core);
         match result {
             Ok((taken, next)) => {
                 self.taken += taken;
+                core.metrics.client_bytes_in.add(taken as u64);
                 if self.taken == self.inbox.len() {
                     self.taken = 0;
                     self.inbox.clear();
@@ -442,6 +487,7 @@ impl Client {
     fn finish_exchange(&mut self, keep: bool, core: &mut Core) {
         let next = if keep { State::Head } else { State::Closing { linger: !self.ended, told: Told::Nothing } };
         if let State::Exchange(exchange) = std::mem::replace(&mut self.state, next) {
+            self.record(&exchange, None, core);
             core.recycle(exchange);
         }
     }
@@ -450,35 +496,41 @@ impl Client {
     fn trouble(&mut self, trouble: Trouble, core: &mut Core) -> Result<(), Close> {
         match trouble {
             Trouble::Refuse(refusal) => {
-                self.give_up_exchange(core);
+                if let State::Exchange(mut exchange) = std::mem::replace(&mut self.state, State::Head) {
+                    exchange.abort(core);
+                    exchange.refused(refusal.status());
+                    self.record(&exchange, Some(refusal.reason()), core);
+                    core.recycle(exchange);
+                }
                 self.refuse(&refusal, core);
                 Ok(())
             }
             // Half a response was sent: an end that looks like one would be a lie.
             Trouble::Broken => {
-                self.give_up_exchange(core);
+                self.give_up_exchange("the response broke off", core);
                 Err(Close::Reset)
             }
         }
     }
 
-    fn give_up_exchange(&mut self, core: &mut Core) {
+    fn give_up_exchange(&mut self, why: &'static str, core: &mut Core) {
         if matches!(self.state, State::Exchange(_))
             && let State::Exchange(mut exchange) = std::mem::replace(&mut self.state, State::Head)
         {
             exchange.abort(core);
+            self.record(&exchange, Some(why), core);
             core.recycle(exchange);
         }
     }
 
     /// Answers with an error of the proxy's own, and closes.
     fn refuse(&mut self, refusal: &Refusal, core: &mut Core) {
-        core.counts.refused += 1;
         if let Link::Open(connection) = &mut self.link {
-            let mut response = Vec::with_capacity(512);
+            let mut response = Vec::with_capacity(1024);
             let request_id = respond::text(&self.request_id);
             refusal.write(&Answer { request_id, ..Answer::default() }, &mut response);
-            Wire { connection, blocked: false }.write(&[&response]);
+            Wire::new(connection, false).write(&[&response]);
+            core.metrics.client_bytes_out.add(response.len() as u64);
         }
         self.taken = self.inbox.len();
         self.state = State::Closing { linger: true, told: Told::Nothing };
@@ -492,8 +544,10 @@ impl Client {
             }
             return Fate::Open;
         };
-        let mut wire = Wire { connection, blocked: self.blocked };
-        match exchange.compressed(done, &mut wire, core) {
+        let mut wire = Wire::new(connection, self.blocked);
+        let result = exchange.compressed(done, &mut wire, core);
+        exchange.wrote(wire.written, core);
+        match result {
             Ok(()) => self.advance(core),
             Err(trouble) => match self.trouble(trouble, core) {
                 Ok(()) => self.advance(core),
@@ -512,7 +566,7 @@ impl Client {
                 Ok(_) => sent = true,
                 Err(e) if would_block(&e) => break,
                 Err(_) => {
-                    self.give_up_exchange(core);
+                    self.give_up_exchange("the client has gone", core);
                     return Err(Close::Reset);
                 }
             }
@@ -553,7 +607,7 @@ impl Client {
 
     /// It is gone: everything it has is given back.
     pub fn dispose(mut self, close: Close, core: &mut Core) {
-        self.give_up_exchange(core);
+        self.give_up_exchange("the client has gone", core);
         if let (Link::Parked(ticket), Some(signatures)) = (&self.link, &mut core.signatures) {
             signatures.give_up(*ticket);
         }

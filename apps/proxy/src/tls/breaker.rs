@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use warpdrive_pmd::clock::Clock;
 
+use crate::metrics::Breaker as State;
+
 /// Failures in a row after which it is left alone.
 const FAILURES: u32 = 8;
 /// How long.
@@ -46,10 +48,14 @@ impl Breaker {
         }
     }
 
-    /// Whether it is left alone.
+    /// For people.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.failures >= FAILURES
+    pub fn state(&self) -> State {
+        match () {
+            () if self.failures < FAILURES => State::Closed,
+            () if self.trying => State::HalfOpen,
+            () => State::Open,
+        }
     }
 }
 
@@ -65,15 +71,15 @@ mod tests {
         }
         breaker.succeeded();
         for n in 0..FAILURES {
-            assert!(breaker.may_try(n.into()) && !breaker.is_open());
+            assert!(breaker.may_try(n.into()) && breaker.state() == State::Closed);
             breaker.failed(0);
         }
-        assert!(breaker.is_open() && !breaker.may_try(pause - 1));
+        assert!(breaker.state() == State::Open && !breaker.may_try(pause - 1));
         assert!(breaker.may_try(pause), "one may try");
-        assert!(!breaker.may_try(pause), "and no other");
+        assert!(!breaker.may_try(pause) && breaker.state() == State::HalfOpen, "and no other");
         breaker.failed(pause);
         assert!(!breaker.may_try(2 * pause - 1) && breaker.may_try(2 * pause));
         breaker.succeeded();
-        assert!(!breaker.is_open() && breaker.may_try(0) && breaker.may_try(0));
+        assert!(breaker.state() == State::Closed && breaker.may_try(0) && breaker.may_try(0));
     }
 }

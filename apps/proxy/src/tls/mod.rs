@@ -12,13 +12,15 @@ use warpdrive_pipeline::plan::{Plan, TlsPlan};
 
 mod breaker;
 mod certificates;
+mod failure;
 mod park;
 mod signatures;
 mod signer;
 
 pub use certificates::{Certificates, Pair};
+pub use failure::why;
 pub use park::{Answer, Finished, Parked, Question, Stacks, Step};
-pub use signatures::{Answered, ByLibrary, SignatureCounts, Signatures, Ticket};
+pub use signatures::{Answered, Signatures, Ticket};
 
 /// The protocol that is spoken inside (RFC 7301).
 const ALPN: &[u8] = b"http/1.1";

@@ -5,6 +5,7 @@
 //! completion or deadline, so that there are never more requests with the device than places.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
@@ -14,52 +15,10 @@ use warpdrive_pmd::device::{Completion, Queue, Request, Status};
 
 use super::breaker::Breaker;
 use super::park::{Answer, Parked, Question};
+use crate::metrics::{Metrics, SignedBy};
 
 /// Completions taken at once.
 const BURST: usize = 64;
-
-/// Why the library signed and not the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ByLibrary {
-    /// The pool had no buffer for the message.
-    NoBuffer,
-    /// The device did not answer in time.
-    Late,
-    /// The device answered that it could not.
-    Failed,
-    /// It had not answered, or not been able to, several times before.
-    Broken,
-    /// No place was left.
-    Full,
-}
-
-impl ByLibrary {
-    /// All of them, in the order of [`SignatureCounts::by_library`].
-    pub const ALL: [Self; 5] = [Self::NoBuffer, Self::Late, Self::Failed, Self::Broken, Self::Full];
-
-    /// The name, for metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoBuffer => "no_buffer",
-            Self::Late => "deadline",
-            Self::Failed => "engine_failed",
-            Self::Broken => "breaker_open",
-            Self::Full => "queue_full",
-        }
-    }
-}
-
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SignatureCounts {
-    /// Signatures that the device made.
-    pub by_device: u64,
-    /// Those that the library made, by the reason.
-    pub by_library: [u64; ByLibrary::ALL.len()],
-    /// Handshakes that were given up while they waited.
-    pub abandoned: u64,
-}
 
 /// Somebody's handshake that waits. Dropping it does not give it up: [`Signatures::give_up`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +55,19 @@ pub struct Signatures {
     deadline: u64,
     completions: Vec<Completion>,
     breaker: Breaker,
-    counts: SignatureCounts,
+    metrics: Arc<Metrics>,
 }
 
 impl Signatures {
     /// Signs by `queue`, with buffers of `pool`, for up to `places` handshakes at a time.
     #[must_use]
-    pub fn new(queue: Box<dyn Queue>, pool: Mempool, places: usize, deadline: Duration) -> Self {
+    pub fn new(
+        queue: Box<dyn Queue>,
+        pool: Mempool,
+        places: usize,
+        deadline: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             queue,
             pool,
@@ -113,14 +78,8 @@ impl Signatures {
             deadline: Clock::get().ticks_of(deadline),
             completions: Vec::with_capacity(BURST),
             breaker: Breaker::default(),
-            counts: SignatureCounts::default(),
+            metrics,
         }
-    }
-
-    /// What was counted so far.
-    #[must_use]
-    pub fn counts(&self) -> SignatureCounts {
-        self.counts
     }
 
     /// Handshakes that wait.
@@ -129,10 +88,10 @@ impl Signatures {
         self.waiting.len()
     }
 
-    /// Whether the device is not asked at present, because it has failed.
-    #[must_use]
-    pub fn is_broken(&self) -> bool {
-        self.breaker.is_open()
+    /// Says how it is.
+    pub fn publish(&self) {
+        self.metrics.handshakes_parked.set(self.waiting.len() as u64);
+        self.metrics.set_breaker(self.breaker.state());
     }
 
     /// Whether another handshake can wait.
@@ -147,15 +106,15 @@ impl Signatures {
     /// The device cannot be asked: the handshake is to be resumed with [`Answer::Library`] at once.
     pub fn ask(&mut self, owner: u32, parked: Parked, question: &Question, now: u64) -> Result<Ticket, Parked> {
         let refused = match () {
-            () if !self.has_room() => Some(ByLibrary::Full),
-            () if !self.breaker.may_try(now) => Some(ByLibrary::Broken),
+            () if !self.has_room() => Some(SignedBy::QueueFull),
+            () if !self.breaker.may_try(now) => Some(SignedBy::BreakerOpen),
             () => None,
         };
         if let Some(reason) = refused {
             return Err(self.refuse(reason, parked));
         }
         let Some(request) = self.request(question) else {
-            return Err(self.refuse(ByLibrary::NoBuffer, parked));
+            return Err(self.refuse(SignedBy::PoolEmpty, parked));
         };
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
@@ -168,13 +127,13 @@ impl Signatures {
             }
             Err(_) => {
                 let waiting = self.waiting.remove(place as usize);
-                Err(self.refuse(ByLibrary::Full, waiting.parked))
+                Err(self.refuse(SignedBy::QueueFull, waiting.parked))
             }
         }
     }
 
-    fn refuse(&mut self, reason: ByLibrary, parked: Parked) -> Parked {
-        self.counts.by_library[reason as usize] += 1;
+    fn refuse(&mut self, reason: SignedBy, parked: Parked) -> Parked {
+        self.metrics.signatures.count(reason);
         parked
     }
 
@@ -195,7 +154,6 @@ impl Signatures {
             && waiting.generation == ticket.generation
         {
             waiting.owner = None;
-            self.counts.abandoned += 1;
         }
     }
 
@@ -225,10 +183,10 @@ impl Signatures {
         }
         let Some(Waiting { parked, owner, .. }) = self.take(ticket) else { return };
         let answer = if is_ok {
-            self.counts.by_device += 1;
+            self.metrics.signatures.count(SignedBy::Device);
             Answer::Signature(signature(completion))
         } else {
-            self.counts.by_library[ByLibrary::Failed as usize] += 1;
+            self.metrics.signatures.count(SignedBy::EngineFailed);
             Answer::Library
         };
         answered.push(Answered { owner, parked, answer });
@@ -243,7 +201,7 @@ impl Signatures {
             self.due.pop_front();
             if let Some(Waiting { parked, owner, .. }) = self.take(ticket) {
                 self.breaker.failed(now);
-                self.counts.by_library[ByLibrary::Late as usize] += 1;
+                self.metrics.signatures.count(SignedBy::Deadline);
                 answered.push(Answered { owner, parked, answer: Answer::Library });
             }
         }

@@ -1,10 +1,12 @@
 //! Servers behind the proxy, as one worker sees them: which is next, which is left out, and connections kept for later.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use warpdrive_pipeline::config::Balance;
 
+use crate::metrics::{Metrics, ServerMetrics};
 use crate::net::Flow;
 
 /// What is known of a group of servers that do the same.
@@ -58,6 +60,8 @@ struct Upstream {
     config: UpstreamConfig,
     servers: Vec<Server>,
     next: usize,
+    /// The place of its first server among those of all.
+    first: usize,
 }
 
 /// All servers, as one worker sees them.
@@ -65,12 +69,13 @@ struct Upstream {
 pub struct Upstreams {
     all: Vec<Upstream>,
     idle_ms: u64,
+    metrics: Arc<Metrics>,
 }
 
 impl Upstreams {
     /// Nothing is known of them yet. Unused connections are kept for `idle`.
     #[must_use]
-    pub fn new(configs: Vec<UpstreamConfig>, idle: Duration) -> Self {
+    pub fn new(configs: Vec<UpstreamConfig>, idle: Duration, metrics: Arc<Metrics>) -> Self {
         let server = |address: &SocketAddr| Server {
             address: *address,
             idle: Vec::new(),
@@ -78,11 +83,31 @@ impl Upstreams {
             failures: 0,
             down_until_ms: 0,
         };
+        let mut first = 0;
         let upstream = |config: UpstreamConfig| {
-            let servers = config.servers.iter().map(server).collect();
-            Upstream { config, servers, next: 0 }
+            let servers: Vec<Server> = config.servers.iter().map(server).collect();
+            first += servers.len();
+            Upstream { config, first: first - servers.len(), servers, next: 0 }
         };
-        Self { all: configs.into_iter().map(upstream).collect(), idle_ms: idle.as_millis() as u64 }
+        Self { all: configs.into_iter().map(upstream).collect(), idle_ms: idle.as_millis() as u64, metrics }
+    }
+
+    /// What is counted of a server.
+    #[must_use]
+    pub fn metrics(&self, id: ServerId) -> &ServerMetrics {
+        self.metrics.server(self.all[id.upstream as usize].first + id.server as usize)
+    }
+
+    /// Says how they are.
+    pub fn publish(&self, now_ms: u64) {
+        for upstream in &self.all {
+            for (i, server) in upstream.servers.iter().enumerate() {
+                let metrics = self.metrics.server(upstream.first + i);
+                metrics.connections_idle.set(server.idle.len() as u64);
+                metrics.connections_open.set((server.idle.len() + server.under_way) as u64);
+                metrics.up.set(u64::from(server.down_until_ms <= now_ms));
+            }
+        }
     }
 
     /// Chooses a server for a request, which is under way from now on. `tried` are left out as long as there are others. `None`
@@ -100,6 +125,7 @@ impl Upstreams {
         group.next = chosen + 1;
         let server = &mut group.servers[chosen];
         server.under_way += 1;
+        self.metrics.server(group.first + chosen).requests.add(1);
         // One that was left out is tried by one request at a time.
         if server.failures > 0 && server.failures >= group.config.max_fails.max(1) {
             server.down_until_ms = now_ms + group.config.fail.as_millis() as u64;
@@ -156,6 +182,7 @@ impl Upstreams {
     pub fn failed(&mut self, id: ServerId, now_ms: u64) {
         let config = &self.all[id.upstream as usize].config;
         let (max_fails, fail_ms) = (config.max_fails, config.fail.as_millis() as u64);
+        self.metrics(id).failures.add(1);
         let server = self.server(id);
         server.failures = server.failures.saturating_add(1);
         if max_fails > 0 && server.failures >= max_fails {

@@ -1,7 +1,5 @@
 //! A request and its response, between a client and a server.
 
-use std::net::SocketAddr;
-
 use super::link::Wire;
 use super::respond::{self, From};
 use crate::core::{Core, Shared};
@@ -94,6 +92,16 @@ pub struct Exchange {
     line: Vec<u8>,
     /// Raw bytes both ways.
     upgraded: bool,
+    /// Another server was to be found, or another connection.
+    retried: bool,
+    /// For statistics: when it began, when the server had the whole request, when the head of the response was there; in ticks.
+    started: u64,
+    asked_at: u64,
+    answered_at: u64,
+    status: u16,
+    written: u64,
+    last_server: Option<ServerId>,
+    zipped: Option<(u64, u64)>,
 }
 
 /// What is to be known of a request after its head is gone.
@@ -104,6 +112,23 @@ struct Asked {
     chunked: bool,
     expects: bool,
     upgrade: bool,
+}
+
+/// What there is to say of an exchange that is over.
+pub(super) struct Facts<'a> {
+    /// The head of the request, as it was written for the server.
+    pub(super) head: &'a [u8],
+    /// When it began, in ticks.
+    pub(super) started: u64,
+    /// 0 if there was no response.
+    pub(super) status: u16,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) server: Option<ServerId>,
+    /// From the end of the request to the head of the response.
+    pub(super) upstream_ticks: Option<u64>,
+    /// Bytes before and after compression.
+    pub(super) gzip: Option<(u64, u64)>,
 }
 
 /// A response whose head is there.
@@ -136,7 +161,14 @@ impl Exchange {
     ///
     /// # Errors
     /// What the client is told instead.
-    pub(super) fn begin(&mut self, parsed: &Request<'_, '_>, from: &From<'_>, shared: &Shared) -> Result<(), Refusal> {
+    pub(super) fn begin(
+        &mut self,
+        parsed: &Request<'_, '_>,
+        from: &From<'_>,
+        now: u64,
+        shared: &Shared,
+    ) -> Result<(), Refusal> {
+        self.started = now;
         let route = shared.route(parsed.host, parsed.path).ok_or(Refusal::Misdirected)?;
         self.body_limit = if shared.limits.body_bytes == 0 { u64::MAX } else { shared.limits.body_bytes };
         if matches!(parsed.framing, Framing::Length(n) if n > self.body_limit) {
@@ -236,6 +268,7 @@ impl Exchange {
             self.leave_server(Close::Gracefully, core);
         }
         if let (Some(gzip), Some(zip)) = (self.gzip.take(), &mut core.zip) {
+            self.zipped = Some(gzip.bytes());
             zip.end(gzip);
         }
         Some(Next::Done { keep })
@@ -272,10 +305,30 @@ impl Exchange {
         }
     }
 
-    /// The server it is with.
-    #[must_use]
-    pub fn server(&self, core: &Core) -> Option<SocketAddr> {
-        self.server.map(|id| core.upstreams.address(id))
+    /// So much was written for the client.
+    pub(super) fn wrote(&mut self, bytes: u64, core: &Core) {
+        self.written += bytes;
+        core.metrics.client_bytes_out.add(bytes);
+    }
+
+    /// The client was told so, and not by the server.
+    pub(super) fn refused(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// What there is to say of it when it is over.
+    pub(super) fn facts(&self) -> Facts<'_> {
+        let answered = self.answered_at > 0;
+        Facts {
+            head: &self.head,
+            started: self.started,
+            status: self.status,
+            bytes_in: self.body_bytes,
+            bytes_out: self.written,
+            server: self.last_server,
+            upstream_ticks: answered.then(|| self.answered_at.saturating_sub(self.asked_at)),
+            gzip: self.zipped,
+        }
     }
 }
 

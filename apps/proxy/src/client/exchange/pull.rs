@@ -48,7 +48,10 @@ impl Exchange {
         let result = match received {
             Ok(None) => Ok(false),
             Ok(Some(0)) => self.server_ended(wire, tag, core).map(|()| true),
-            Ok(Some(n)) => self.received(&scratch[..n], wire, tag, core).map(|()| true),
+            Ok(Some(n)) => {
+                core.metrics.server_bytes_in.add(n as u64);
+                self.received(&scratch[..n], wire, tag, core).map(|()| true)
+            }
             Err(e) if would_block(&e) => {
                 self.paused(tag, client, core);
                 Ok(false)
@@ -116,7 +119,6 @@ impl Exchange {
                 Ok(Parsed::Whole(parsed)) => parsed,
                 Err(bad) => {
                     self.leave_server(Close::Reset, core);
-                    core.counts.bad_gateway += 1;
                     return Err(Trouble::Refuse(Refusal::from(bad)));
                 }
             };
@@ -168,6 +170,8 @@ impl Exchange {
         if let Some(id) = self.server {
             core.upstreams.succeeded(id);
         }
+        self.status = parsed.status;
+        self.answered_at = core.now;
         let shared = core.shared.clone();
         let client = &self.request.client;
         let mut decision = shared.compression.decide(client.accepts_gzip, client.is_head, parsed);

@@ -45,12 +45,14 @@ impl Exchange {
         match core.net.send(flow, &[IoSlice::new(head), IoSlice::new(out)]) {
             Ok(n) => {
                 moved |= n > 0;
+                core.metrics.server_bytes_out.add(n as u64);
                 let of_head = n.min(head.len());
                 self.head_sent += of_head;
                 self.out_sent += n - of_head;
                 if self.out_sent == self.out.len() {
                     self.out.clear();
                     self.out_sent = 0;
+                    self.asked_at = core.now;
                 }
             }
             Err(e) if would_block(&e) => {}

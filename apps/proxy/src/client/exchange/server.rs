@@ -14,7 +14,10 @@ impl Exchange {
         let unavailable = Trouble::Refuse(Refusal::Unavailable);
         loop {
             let id = core.upstreams.choose(self.upstream, &self.tried, core.now_ms).ok_or(Trouble::Refuse(Refusal::Unavailable))?;
-            self.server = Some(id);
+            (self.server, self.last_server) = (Some(id), Some(id));
+            if self.retried {
+                core.upstreams.metrics(id).retries.add(1);
+            }
             while let Some(flow) = core.upstreams.reuse(id) {
                 // Something has come on it: it was closed, or worse.
                 if core.net.is_readable(flow) {
@@ -61,10 +64,9 @@ impl Exchange {
             }
         }
         if self.begun || !(untouched || self.request.idempotent) || self.tried.len() >= TRIES {
-            core.counts.bad_gateway += 1;
             return Err(Trouble::Refuse(Refusal::BadGateway("the server closed the connection before it answered")));
         }
-        core.counts.retries += 1;
+        self.retried = true;
         Ok(())
     }
 
