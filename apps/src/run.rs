@@ -150,7 +150,9 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
         }
     }
     let options = Options { packets: args.packets, demo_folder: None };
-    let mut running = match launch::launch_with(&plan, &options, &mut Proxies::default()) {
+    // It has what proxies have beside their workers, and is to outlive them.
+    let mut proxies = Proxies::default();
+    let mut running = match launch::launch_with(&plan, &options, &mut proxies) {
         Ok(running) => running,
         Err(e) => {
             // What has a place in the configuration says "error" behind it.
@@ -166,6 +168,7 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
     show::start(&running.report, &plan, &lcores, &name);
     let asked = observe(&mut running, args, &stop);
     let ended = running.join();
+    drop(proxies);
     if args.check.json {
         println!("{}", show::ended_json(&ended));
     } else {

@@ -40,18 +40,26 @@ impl Maker for Proxies {
         let lasting = Lasting::new(&proxy.tls).map_err(failed)?;
         let certificates = Certificates::new(&pairs, proxy.tls.unknown_name, parts.rsa).map_err(failed)?;
         let config = tls::config(plan, &proxy.tls, &lasting, certificates)?;
-        let upstreams = self.upstreams(proxy).map_err(|e| failed(format!("the demo backend cannot start: {e}")))?;
+        let upstreams =
+            self.upstreams(proxy).map_err(|e| failed(format!("the demo backend cannot start: {e}")))?;
         let names: Vec<(String, String)> = upstreams
             .iter()
             .flat_map(|u| u.servers.iter().map(|server| (u.name.clone(), server.to_string())))
             .collect();
-        let metrics: Vec<Arc<Metrics>> = proxy.lcores.iter().map(|lcore| Metrics::new(*lcore, &names)).collect();
+        let metrics: Vec<Arc<Metrics>> =
+            proxy.lcores.iter().map(|lcore| Metrics::new(*lcore, &names)).collect();
         let (opened, addresses) = listen(parts)?;
         let urls: Vec<String> = addresses.iter().map(|a| format!("https://{a}/")).collect();
         got.push(format!("proxy {:?}: {}", proxy.name, urls.join(", ")));
         if let Some(demo) = demo {
             let url = urls.first().map_or("", String::as_str);
-            got.push(demo.instructions(url));
+            got.push(match demo.made {
+                true => demo.instructions(url),
+                false => format!(
+                    "its certificate is for demonstration: curl --cacert {} {url}",
+                    demo.certificate.display()
+                ),
+            });
         }
         let draining = Arc::new(AtomicBool::new(false));
         self.admin(parts, metrics.clone(), &draining, got)?;
@@ -107,17 +115,18 @@ impl Proxies {
     ) -> Result<(), ServiceError> {
         let Some(at) = &parts.proxy.admin else { return Ok(()) };
         // The program ends its devices when the workers have ended, whoever looks at them.
-        let devices: Vec<Weak<dyn Device>> = parts.rsa.into_iter().chain(parts.zip).map(Arc::downgrade).collect();
-        let report = |device: Arc<dyn Device>| DeviceReport { name: device.info().name, stats: device.stats() };
+        let devices: Vec<Weak<dyn Device>> =
+            parts.rsa.into_iter().chain(parts.zip).map(Arc::downgrade).collect();
+        let report =
+            |device: Arc<dyn Device>| DeviceReport { name: device.info().name, stats: device.stats() };
         let sources = Sources {
             proxies: vec![ProxyMetrics { name: parts.proxy.name.clone(), workers }],
             devices: Box::new(move || devices.iter().filter_map(Weak::upgrade).map(report).collect()),
             more: Vec::new(),
             draining: Arc::clone(draining),
         };
-        let admin = Admin::start(&at.name, sources).map_err(|e| {
-            Box::new(parts.plan.error(Diagnostic::of_error(at.span.clone(), &e.to_string())))
-        })?;
+        let admin = Admin::start(&at.name, sources)
+            .map_err(|e| Box::new(parts.plan.error(Diagnostic::of_error(at.span.clone(), &e.to_string()))))?;
         got.push(match admin.place() {
             Place::Address(address) => format!("proxy {:?}: status at http://{address}/", parts.proxy.name),
             Place::Path(path) => format!("proxy {:?}: status at {}", parts.proxy.name, path.display()),
@@ -163,7 +172,8 @@ fn listen(parts: &Parts<'_>) -> Result<(Vec<Opened>, Vec<SocketAddr>), ServiceEr
         let listeners = Listeners::open(&addresses).map_err(|(place, e)| {
             let at = &proxy.listen[place];
             let message = format!("proxy {:?} cannot listen at {}: {e}", proxy.name, at.name);
-            let help = "an address of this machine with a port that nobody else has; ports below 1024 are for root";
+            let help =
+                "an address of this machine with a port that nobody else has; ports below 1024 are for root";
             Box::new(plan.error(Diagnostic::new(at.span.clone(), message).help(help)))
         })?;
         // If the kernel chose ports, the other workers take the same.

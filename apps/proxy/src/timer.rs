@@ -129,9 +129,11 @@ mod tests {
             .collect();
         assert!(matches!(over[..], [at] if (100..120).contains(&at)), "{over:?}");
         deadline.set(u64::MAX, 3, &mut wheel);
-        assert!((150..60_000).all(|now| {
-            due(&mut wheel, now).iter().all(|key| !deadline.is_over(now, *key, &mut wheel))
-        }));
+        assert!(
+            (150..60_000).all(|now| {
+                due(&mut wheel, now).iter().all(|key| !deadline.is_over(now, *key, &mut wheel))
+            })
+        );
     }
 
     #[test]

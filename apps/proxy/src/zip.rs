@@ -172,7 +172,13 @@ impl Zip {
         self.pairs += 1;
     }
 
-    fn request(&mut self, stream: Stream, (input, output): (Packet, Packet), flush: Flush, tag: u64) -> Request {
+    fn request(
+        &mut self,
+        stream: Stream,
+        (input, output): (Packet, Packet),
+        flush: Flush,
+        tag: u64,
+    ) -> Request {
         let (input_len, output_len) = (input.len(), output.len());
         let mut request = Request::new(self.session, input).with_tag(tag);
         let ranges = request.set_src(0..input_len).and(request.set_output(output, 0..output_len));
@@ -291,7 +297,9 @@ impl Body {
         self.stream = Some(stream);
         input.reset();
         self.pair = Some((input, output));
-        if self.done && let Some(pair) = self.pair.take() {
+        if self.done
+            && let Some(pair) = self.pair.take()
+        {
             zip.put(pair);
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::Name;
 pub struct ProxyTable {
     /// For people and statistics.
     pub name: Name,
-    /// The lcores it runs on, a worker on each; absent: all that nothing else has.
+    /// The lcores it runs on, a worker on each; absent: one that nothing else has, if there is one.
     #[serde(default)]
     pub cores: Vec<Spanned<usize>>,
     /// Who does TCP.

@@ -121,7 +121,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Gives proxies without cores all that no engine and no pipeline has; if there are none, the first that no engine has.
+    /// Gives each proxy without cores one that nothing else has, else one that no engine has.
     fn place_proxies(
         &mut self,
         proxies: &mut [ProxyPlan],
@@ -130,18 +130,21 @@ impl Planner<'_> {
     ) {
         let open: Vec<usize> =
             self.lcores.iter().map(|(l, _)| l).filter(|l| !engine_of.contains_key(l)).collect();
-        let mut free = open.clone();
-        free.retain(|lcore| pipelines.iter().all(|p| p.lcore != *lcore));
-        if free.is_empty() {
-            free.extend(open.first());
-        }
-        for plan in proxies.iter_mut().filter(|plan| plan.lcores.is_empty()) {
-            if free.is_empty() && self.errors.is_empty() {
-                let message = format!("no core is left for proxy {:?}", plan.name);
-                let help = "give fewer engines a core of their own, or more cores to the program";
-                self.errors.push(Diagnostic::new(0..0, message).help(help));
+        for i in 0..proxies.len() {
+            if !proxies[i].lcores.is_empty() {
+                continue;
             }
-            plan.lcores.clone_from(&free);
+            let is_taken = |lcore: usize| {
+                pipelines.iter().any(|p| p.lcore == lcore)
+                    || proxies.iter().any(|p| p.lcores.contains(&lcore))
+            };
+            let free = open.iter().copied().find(|lcore| !is_taken(*lcore)).or(open.first().copied());
+            if free.is_none() && self.errors.is_empty() {
+                let message = format!("no core is left for proxy {:?}", proxies[i].name);
+                let help = "give fewer engines a core of their own, or more cores to the program";
+                self.error(self.config.proxies[i].name.span(), message, help);
+            }
+            proxies[i].lcores.extend(free);
         }
     }
 

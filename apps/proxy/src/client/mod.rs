@@ -485,7 +485,8 @@ impl Client {
     }
 
     fn finish_exchange(&mut self, keep: bool, core: &mut Core) {
-        let next = if keep { State::Head } else { State::Closing { linger: !self.ended, told: Told::Nothing } };
+        let next =
+            if keep { State::Head } else { State::Closing { linger: !self.ended, told: Told::Nothing } };
         if let State::Exchange(exchange) = std::mem::replace(&mut self.state, next) {
             self.record(&exchange, None, core);
             core.recycle(exchange);

@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::http::Refusal;
 use crate::log::{Entry, Tls, Upstream};
 use crate::metrics::{Handshake, SignedBy};
+use crate::tls;
 
 /// A handshake is done.
 pub(super) fn handshake(connection: &ServerConnection, born: u64, asked: bool, core: &Core) {
@@ -104,7 +105,7 @@ impl Client {
             bytes_out: 0,
             duration: Duration::ZERO,
             upstream: None,
-            tls: connection.map(|connection| tls(connection)),
+            tls: connection.map(|connection| agreed(connection)),
             request_id,
             user_agent,
             referer,
@@ -114,13 +115,13 @@ impl Client {
     }
 }
 
-fn tls(connection: &ServerConnection) -> Tls<'_> {
+fn agreed(connection: &ServerConnection) -> Tls<'_> {
     Tls {
         version: match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "1.2",
             _ => "1.3",
         },
-        cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default(),
+        cipher: connection.negotiated_cipher_suite().map(tls::suite_name).unwrap_or_default(),
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         sni: connection.server_name().unwrap_or_default().as_bytes(),
     }

@@ -55,20 +55,34 @@ impl Pair {
             refuse(certificate, format!("certificate {file:?} cannot be read: {e}"), help)
         })?;
         let Some(leaf) = chain.first() else {
-            return Err(refuse(certificate, format!("there is no certificate in {file:?}"), "a PEM file with one"));
+            return Err(refuse(
+                certificate,
+                format!("there is no certificate in {file:?}"),
+                "a PEM file with one",
+            ));
         };
         let names = names_of(leaf).map_err(|e| {
-            refuse(certificate, format!("certificate {file:?} is malformed: {e}"), "a certificate of X.509 version 3")
+            refuse(
+                certificate,
+                format!("certificate {file:?} is malformed: {e}"),
+                "a certificate of X.509 version 3",
+            )
         })?;
         let der = PrivateKeyDer::from_pem_file(key_file).map_err(|e| {
             refuse(key, format!("key {key_file:?} cannot be read: {e}"), "a PEM file with the private key")
         })?;
         let library = any_supported_type(&der).map_err(|e| {
-            refuse(key, format!("key {key_file:?}: {e}"), "a key of RSA (2,048 bits or more), ECDSA or Ed25519")
+            refuse(
+                key,
+                format!("key {key_file:?}: {e}"),
+                "a key of RSA (2,048 bits or more), ECDSA or Ed25519",
+            )
         })?;
         // The device reads the file by itself: it refuses keys that others may read, and checks the numbers.
-        let rsa = (library.algorithm() == SignatureAlgorithm::RSA).then(|| RsaKey::load(key_file)).transpose();
-        let rsa = rsa.map_err(|e| Box::new(plan.error(Diagnostic::of_error(key.span.clone(), &e.to_string()))))?;
+        let rsa =
+            (library.algorithm() == SignatureAlgorithm::RSA).then(|| RsaKey::load(key_file)).transpose();
+        let rsa =
+            rsa.map_err(|e| Box::new(plan.error(Diagnostic::of_error(key.span.clone(), &e.to_string()))))?;
         let pair = Self { chain, library, rsa, names };
         match pair.certified(Arc::clone(&pair.library)).keys_match() {
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(refuse(
@@ -77,7 +91,9 @@ impl Pair {
                 "the key that the certificate was made for",
             )),
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) | Ok(()) => Ok(pair),
-            Err(e) => Err(refuse(key, format!("key {key_file:?} and certificate {file:?}: {e}"), "a sound pair")),
+            Err(e) => {
+                Err(refuse(key, format!("key {key_file:?} and certificate {file:?}: {e}"), "a sound pair"))
+            }
         }
     }
 
@@ -128,7 +144,11 @@ impl Certificates {
     ///
     /// # Errors
     /// What the device says, for a message.
-    pub fn new(pairs: &[Pair], unknown: UnknownName, device: Option<&Arc<dyn Device>>) -> Result<Self, String> {
+    pub fn new(
+        pairs: &[Pair],
+        unknown: UnknownName,
+        device: Option<&Arc<dyn Device>>,
+    ) -> Result<Self, String> {
         let mut this = Self {
             keys: Vec::new(),
             by_name: HashMap::new(),

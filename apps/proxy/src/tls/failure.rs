@@ -11,10 +11,12 @@ pub fn why(error: &Error) -> HandshakeFailure {
         Error::AlertReceived(_) => HandshakeFailure::Alert,
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => HandshakeFailure::NothingInCommon,
         // What the library says when the resolver gives no certificate.
-        Error::General(text) if text.contains("no server certificate chain resolved") => HandshakeFailure::UnknownName,
-        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
-            HandshakeFailure::NotTls
+        Error::General(text) if text.contains("no server certificate chain resolved") => {
+            HandshakeFailure::UnknownName
         }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => HandshakeFailure::NotTls,
         Error::InvalidMessage(_)
         | Error::PeerMisbehaved(_)
         | Error::InappropriateMessage { .. }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use warpdrive_pipeline::config::TlsVersion;
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic, known_names};
 use warpdrive_pipeline::plan::{Plan, TlsPlan};
@@ -71,12 +71,15 @@ pub fn config(
         TlsVersion::Tls12 => both,
         TlsVersion::Tls13 => &both[..1],
     };
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).map_err(|e| {
-        let span = tls.cipher_suites.first().map_or(0..0, |suite| suite.span.clone());
-        let help = "a suite for each version that is spoken";
-        Box::new(plan.error(Diagnostic::new(span, format!("TLS: {e}")).help(help)))
-    })?;
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).map_err(|e| {
+            let span = tls.cipher_suites.first().map_or(0..0, |suite| suite.span.clone());
+            let help = "a suite for each version that is spoken";
+            Box::new(plan.error(Diagnostic::new(span, format!("TLS: {e}")).help(help)))
+        })?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(certificates));
+    // Who lists suites wants them in this order.
+    config.ignore_client_order = !tls.cipher_suites.is_empty();
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     match &lasting.tickets {
@@ -92,12 +95,15 @@ fn provider(plan: &Plan, tls: &TlsPlan) -> Result<CryptoProvider, Box<ConfigErro
     if tls.cipher_suites.is_empty() {
         return Ok(provider);
     }
-    let name_of = |suite: &rustls::SupportedCipherSuite| suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_");
+    let name_of = |suite: &rustls::SupportedCipherSuite| {
+        suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_")
+    };
     let mut chosen = Vec::new();
     for written in &tls.cipher_suites {
-        let Some(suite) = provider.cipher_suites.iter().find(|suite| name_of(suite) == written.name) else {
-            let names: Vec<String> = provider.cipher_suites.iter().map(name_of).collect();
-            let help = known_names(&written.name, "cipher suites", names.iter().map(String::as_str));
+        let Some(suite) = provider.cipher_suites.iter().find(|suite| suite_name(**suite) == written.name)
+        else {
+            let names: Vec<&str> = provider.cipher_suites.iter().map(|suite| suite_name(*suite)).collect();
+            let help = known_names(&written.name, "cipher suites", names);
             let message = format!("there is no cipher suite {:?}", written.name);
             return Err(Box::new(plan.error(Diagnostic::new(written.span.clone(), message).help(help))));
         };
@@ -105,4 +111,15 @@ fn provider(plan: &Plan, tls: &TlsPlan) -> Result<CryptoProvider, Box<ConfigErro
     }
     provider.cipher_suites = chosen;
     Ok(provider)
+}
+
+/// The name of a suite as IANA has it: the library's names of those of TLS 1.3 have a version in them.
+#[must_use]
+pub fn suite_name(suite: SupportedCipherSuite) -> &'static str {
+    match suite.suite() {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or_default(),
+    }
 }

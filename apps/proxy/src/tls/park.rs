@@ -101,7 +101,10 @@ impl Stacks {
     ///
     /// # Errors
     /// There is no memory for a stack. The connection is given back.
-    pub fn run(&mut self, connection: Box<ServerConnection>) -> Result<Step, (Box<ServerConnection>, io::Error)> {
+    pub fn run(
+        &mut self,
+        connection: Box<ServerConnection>,
+    ) -> Result<Step, (Box<ServerConnection>, io::Error)> {
         let stack = match self.unused.pop().map_or_else(|| DefaultStack::new(STACK), Ok) {
             Ok(stack) => stack,
             Err(cause) => return Err((connection, cause)),

@@ -104,7 +104,13 @@ impl Signatures {
     ///
     /// # Errors
     /// The device cannot be asked: the handshake is to be resumed with [`Answer::Library`] at once.
-    pub fn ask(&mut self, owner: u32, parked: Parked, question: &Question, now: u64) -> Result<Ticket, Parked> {
+    pub fn ask(
+        &mut self,
+        owner: u32,
+        parked: Parked,
+        question: &Question,
+        now: u64,
+    ) -> Result<Ticket, Parked> {
         let refused = match () {
             () if !self.has_room() => Some(SignedBy::QueueFull),
             () if !self.breaker.may_try(now) => Some(SignedBy::BreakerOpen),
@@ -194,7 +200,8 @@ impl Signatures {
 
     fn late(&mut self, now: u64, answered: &mut Vec<Answered>) {
         while let Some((due, ticket)) = self.due.front().copied() {
-            let waits = self.waiting.get(ticket.place as usize).is_some_and(|w| w.generation == ticket.generation);
+            let waits =
+                self.waiting.get(ticket.place as usize).is_some_and(|w| w.generation == ticket.generation);
             if waits && now < due {
                 break;
             }

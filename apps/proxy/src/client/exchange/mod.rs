@@ -331,4 +331,3 @@ impl Exchange {
         }
     }
 }
-

@@ -75,7 +75,13 @@ impl Exchange {
         }
     }
 
-    pub(super) fn received(&mut self, bytes: &[u8], wire: &mut Wire<'_>, tag: u64, core: &mut Core) -> Result<(), Trouble> {
+    pub(super) fn received(
+        &mut self,
+        bytes: &[u8],
+        wire: &mut Wire<'_>,
+        tag: u64,
+        core: &mut Core,
+    ) -> Result<(), Trouble> {
         if self.upgraded {
             wire.write(&[bytes]);
             return Ok(());
@@ -148,7 +154,9 @@ impl Exchange {
     ) -> Result<(), Trouble> {
         if !self.request.upgrade || !self.body.is_done() {
             self.leave_server(Close::Reset, core);
-            return Err(Trouble::Refuse(Refusal::BadGateway("the server changed the protocol, which nobody asked for")));
+            return Err(Trouble::Refuse(Refusal::BadGateway(
+                "the server changed the protocol, which nobody asked for",
+            )));
         }
         let plan = Plan::new(&self.request.client, parsed, Decision::default());
         self.line.clear();
@@ -287,7 +295,12 @@ impl Exchange {
     }
 
     /// The server sends no more.
-    pub(super) fn server_ended(&mut self, wire: &mut Wire<'_>, tag: u64, core: &mut Core) -> Result<(), Trouble> {
+    pub(super) fn server_ended(
+        &mut self,
+        wire: &mut Wire<'_>,
+        tag: u64,
+        core: &mut Core,
+    ) -> Result<(), Trouble> {
         if self.upgraded {
             self.leave_server(Close::Gracefully, core);
             return Ok(());

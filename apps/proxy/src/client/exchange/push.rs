@@ -67,7 +67,8 @@ impl Exchange {
     pub(super) fn take_body(&mut self, bytes: &[u8]) -> Result<usize, Trouble> {
         let mut taken = 0;
         while taken < bytes.len() && !self.body.is_done() && self.out.len() < OUT {
-            let (n, piece) = self.body.next(&bytes[taken..]).map_err(|bad| Trouble::Refuse(bad.of_request()))?;
+            let (n, piece) =
+                self.body.next(&bytes[taken..]).map_err(|bad| Trouble::Refuse(bad.of_request()))?;
             let chunked = self.request.chunked;
             match piece {
                 Some(Piece::Data(range)) => {

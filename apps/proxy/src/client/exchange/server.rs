@@ -13,7 +13,10 @@ impl Exchange {
     pub(super) fn find_server(&mut self, client: u32, core: &mut Core) -> Result<(), Trouble> {
         let unavailable = Trouble::Refuse(Refusal::Unavailable);
         loop {
-            let id = core.upstreams.choose(self.upstream, &self.tried, core.now_ms).ok_or(Trouble::Refuse(Refusal::Unavailable))?;
+            let id = core
+                .upstreams
+                .choose(self.upstream, &self.tried, core.now_ms)
+                .ok_or(Trouble::Refuse(Refusal::Unavailable))?;
             (self.server, self.last_server) = (Some(id), Some(id));
             if self.retried {
                 core.upstreams.metrics(id).retries.add(1);
@@ -64,7 +67,9 @@ impl Exchange {
             }
         }
         if self.begun || !(untouched || self.request.idempotent) || self.tried.len() >= TRIES {
-            return Err(Trouble::Refuse(Refusal::BadGateway("the server closed the connection before it answered")));
+            return Err(Trouble::Refuse(Refusal::BadGateway(
+                "the server closed the connection before it answered",
+            )));
         }
         self.retried = true;
         Ok(())
