@@ -95,9 +95,6 @@ fn provider(plan: &Plan, tls: &TlsPlan) -> Result<CryptoProvider, Box<ConfigErro
     if tls.cipher_suites.is_empty() {
         return Ok(provider);
     }
-    let name_of = |suite: &rustls::SupportedCipherSuite| {
-        suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_")
-    };
     let mut chosen = Vec::new();
     for written in &tls.cipher_suites {
         let Some(suite) = provider.cipher_suites.iter().find(|suite| suite_name(**suite) == written.name)
