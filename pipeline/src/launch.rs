@@ -23,7 +23,7 @@ use crate::dictionary;
 use crate::keys::{self, Keys};
 use crate::plan::{ELSEWHERE_SLOTS, EnginePlan, PipelinePlan, Plan, StagePlan, ZipPlan};
 use crate::running::{ObservedPipeline, ObservedQueue, OpenPort, Running, StartReport, WorkerHandle};
-use crate::service::{Maker, NoServices, Parts, Seed, ServiceError};
+use crate::service::{Maker, NoServices, Parts, Seed, ServiceError, WireParts};
 use crate::stage::Stage;
 use crate::stage::accel::AccelStage;
 use crate::stage::classify::MatchStage;
@@ -431,19 +431,36 @@ impl<'a> Builder<'a> {
     /// Has the services made, each with the lcore it belongs to.
     fn services(&mut self, maker: &mut dyn Maker) -> Result<Vec<(usize, Seed)>, LaunchError> {
         let mut services = Vec::new();
-        for proxy in &self.plan.proxies {
+        let plan = self.plan;
+        for proxy in &plan.proxies {
+            let wire =
+                proxy.user.as_ref().map(|user| self.wire(user.port, proxy.lcores.len())).transpose()?;
             let device = |index: Option<usize>| index.map(|i| &self.devices[i]);
             let parts = Parts {
-                plan: self.plan,
+                plan,
                 proxy,
                 pool: &self.pools[proxy.pool],
                 rsa: device(proxy.rsa),
                 zip: device(proxy.zip),
+                wire,
             };
-            let seeds = maker.proxy(&parts, &mut self.report.got)?;
+            let seeds = maker.proxy(parts, &mut self.report.got)?;
             services.extend(proxy.lcores.iter().copied().zip(seeds));
         }
         Ok(services)
+    }
+
+    /// The first queues of a port.
+    fn wire(&mut self, port: usize, queues: usize) -> Result<WireParts, LaunchError> {
+        let pool = self.pools[self.plan.ports[port].pool].clone();
+        let mut pairs = Vec::new();
+        for queue in 0..queues as u16 {
+            let open = &mut self.ports[port];
+            let rx = open.port.rx_queue(queue)?;
+            open.rx.push(ObservedQueue { queue, counters: Arc::clone(rx.counters()) });
+            pairs.push((rx, self.tx(port, queue)?));
+        }
+        Ok(WireParts { info: self.ports[port].port.info().clone(), pool, queues: pairs })
     }
 
     /// Starts a thread for each worker; none polls before all are pinned.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use warpdrive_mempool::Mempool;
 use warpdrive_pmd::device::Device;
+use warpdrive_pmd::port::{PortInfo, RxQueue, TxQueue};
 
 use crate::diag::ConfigError;
 use crate::plan::{Plan, ProxyPlan};
@@ -42,6 +43,18 @@ pub struct Parts<'a> {
     pub rsa: Option<&'a Arc<dyn Device>>,
     /// The accelerator that compresses.
     pub zip: Option<&'a Arc<dyn Device>>,
+    /// The port that it lives on, if it does TCP by itself.
+    pub wire: Option<WireParts>,
+}
+
+/// A port, and its queues for each core of a proxy.
+pub struct WireParts {
+    /// Facts about the port.
+    pub info: PortInfo,
+    /// The pool of its buffers.
+    pub pool: Mempool,
+    /// For each core, in their order.
+    pub queues: Vec<(Box<dyn RxQueue>, Box<dyn TxQueue>)>,
 }
 
 /// Makes services of plans.
@@ -50,7 +63,7 @@ pub trait Maker {
     ///
     /// # Errors
     /// [`ServiceError`]; what was opened by then is closed again.
-    fn proxy(&mut self, parts: &Parts<'_>, got: &mut Vec<String>) -> Result<Vec<Seed>, ServiceError>;
+    fn proxy(&mut self, parts: Parts<'_>, got: &mut Vec<String>) -> Result<Vec<Seed>, ServiceError>;
 }
 
 /// Why a service cannot start.
@@ -74,7 +87,7 @@ pub enum ServiceError {
 pub struct NoServices;
 
 impl Maker for NoServices {
-    fn proxy(&mut self, parts: &Parts<'_>, _got: &mut Vec<String>) -> Result<Vec<Seed>, ServiceError> {
+    fn proxy(&mut self, parts: Parts<'_>, _got: &mut Vec<String>) -> Result<Vec<Seed>, ServiceError> {
         let service = parts.proxy.name.clone();
         Err(ServiceError::Failed {
             service,

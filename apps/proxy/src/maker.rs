@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 use warpdrive_pipeline::demo;
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan, RoutePlan, ServerPlan, UpstreamPlan, ZIP_DEPTH};
-use warpdrive_pipeline::service::{Maker, Parts, Seed, ServiceError};
+use warpdrive_pipeline::service::{Maker, Parts, Seed, ServiceError, WireParts};
 use warpdrive_pmd::device::{Device, SessionId};
+use warpdrive_pmd::port::MacAddr;
 
 use crate::admin::{Admin, Place, Sources};
 use crate::core::{Route, Shared};
@@ -18,11 +19,14 @@ use crate::http::Limits;
 use crate::http::negotiate::{Compression, Types};
 use crate::log::AccessLog;
 use crate::metrics::{DeviceReport, Metrics, ProxyMetrics};
-use crate::net::{KernelNet, Listeners, Net, Opened};
-use crate::service::{Made, Proxy, SignaturesMade};
+use crate::net::{Both, KernelNet, Listeners, Opened, UserConfig, UserNet};
+use crate::service::{Made, NetMade, Proxy, SignaturesMade};
 use crate::tls::{self, Certificates, Lasting, Pair, Signatures};
 use crate::upstream::UpstreamConfig;
 use crate::zip::Zip;
+
+/// Of a proxy at a tap: locally administered (IEEE 802, bit 1 of the first byte).
+const LOCAL_MAC: MacAddr = MacAddr([0x02, b'w', b'a', b'r', b'p', 1]);
 
 /// Makes proxies, and keeps what belongs to them beside their workers: it is to live as long as they do.
 #[derive(Default)]
@@ -33,8 +37,9 @@ pub struct Proxies {
 }
 
 impl Maker for Proxies {
-    fn proxy(&mut self, parts: &Parts<'_>, got: &mut Vec<String>) -> Result<Vec<Seed>, ServiceError> {
-        let Parts { plan, proxy, .. } = *parts;
+    fn proxy(&mut self, mut parts: Parts<'_>, got: &mut Vec<String>) -> Result<Vec<Seed>, ServiceError> {
+        let (plan, proxy, wire) = (parts.plan, parts.proxy, parts.wire.take());
+        let parts = &parts;
         let failed = |cause: String| ServiceError::Failed { service: proxy.name.clone(), cause };
         let (pairs, demo) = pairs(parts).map_err(Failure::into_error(proxy))?;
         let lasting = Lasting::new(&proxy.tls).map_err(failed)?;
@@ -48,7 +53,10 @@ impl Maker for Proxies {
             .collect();
         let metrics: Vec<Arc<Metrics>> =
             proxy.lcores.iter().map(|lcore| Metrics::new(*lcore, &names)).collect();
-        let (opened, addresses) = listen(parts)?;
+        let (nets, addresses) = match wire {
+            Some(wire) => (user(parts, wire)?, proxy.addresses.clone()),
+            None => listen(parts)?,
+        };
         let urls: Vec<String> = addresses.iter().map(|a| format!("https://{a}/")).collect();
         got.push(format!("proxy {:?}: {}", proxy.name, urls.join(", ")));
         if let Some(demo) = demo {
@@ -68,9 +76,9 @@ impl Maker for Proxies {
         let session = parts.zip.map(|device| Zip::session(device, *proxy.compress.level.get_ref()));
         let session = session.transpose().map_err(failed)?;
         let mut seeds: Vec<Seed> = Vec::new();
-        for (opened, metrics) in opened.into_iter().zip(metrics) {
+        for (net, metrics) in nets.into_iter().zip(metrics) {
             let made = Made {
-                net: Box::new(move || Box::new(KernelNet::new(opened)) as Box<dyn Net>),
+                net,
                 shared: Arc::clone(&shared),
                 signatures: signatures(parts, &metrics).map_err(failed)?,
                 zip: zip(parts, session).map_err(failed)?,
@@ -164,10 +172,10 @@ fn pairs(parts: &Parts<'_>) -> Result<(Vec<Pair>, Option<DemoCertificate>), Fail
 }
 
 /// Listens for each worker; all at the same addresses.
-fn listen(parts: &Parts<'_>) -> Result<(Vec<Opened>, Vec<SocketAddr>), ServiceError> {
+fn listen(parts: &Parts<'_>) -> Result<(Vec<NetMade>, Vec<SocketAddr>), ServiceError> {
     let Parts { plan, proxy, .. } = *parts;
     let mut addresses = proxy.addresses.clone();
-    let mut opened = Vec::new();
+    let mut nets: Vec<NetMade> = Vec::new();
     for _ in &proxy.lcores {
         let listeners = Listeners::open(&addresses).map_err(|(place, e)| {
             let at = &proxy.listen[place];
@@ -178,10 +186,42 @@ fn listen(parts: &Parts<'_>) -> Result<(Vec<Opened>, Vec<SocketAddr>), ServiceEr
         })?;
         // If the kernel chose ports, the other workers take the same.
         addresses = listeners.addresses();
-        let failed = |e| ServiceError::Failed { service: proxy.name.clone(), cause: format!("epoll: {e}") };
-        opened.push(Opened::new(listeners).map_err(failed)?);
+        let opened = open_kernel(proxy, listeners)?;
+        nets.push(Box::new(move || Box::new(KernelNet::new(opened))));
     }
-    Ok((opened, addresses))
+    Ok((nets, addresses))
+}
+
+fn open_kernel(proxy: &ProxyPlan, listeners: Listeners) -> Result<Opened, ServiceError> {
+    let failed = |e| ServiceError::Failed { service: proxy.name.clone(), cause: format!("epoll: {e}") };
+    Opened::new(listeners).map_err(failed)
+}
+
+/// TCP in user space for clients, over queues of a port; the kernel's for servers.
+fn user(parts: &Parts<'_>, wire: WireParts) -> Result<Vec<NetMade>, ServiceError> {
+    let proxy = parts.proxy;
+    let Some(plan) = &proxy.user else { return Ok(Vec::new()) };
+    let WireParts { info, pool, queues } = wire;
+    // The other end of a tap is the kernel's interface, and has the port's address.
+    let of_port = info.mac.filter(|_| info.driver != "tap");
+    let config = Arc::new(UserConfig {
+        mac: plan.mac.or(of_port).unwrap_or(LOCAL_MAC).0,
+        addresses: plan.addresses.clone(),
+        gateways: plan.gateways.clone(),
+        listen: proxy.addresses.clone(),
+        mtu: info.mtu,
+        connections: proxy.limits.connections,
+        half_open: proxy.limits.half_open,
+    });
+    let mut nets: Vec<NetMade> = Vec::new();
+    for (rx, tx) in queues {
+        let opened = open_kernel(proxy, Listeners::default())?;
+        let (pool, config) = (pool.clone(), Arc::clone(&config));
+        nets.push(Box::new(move || {
+            Box::new(Both::new(UserNet::new(&config, rx, tx, pool), KernelNet::new(opened)))
+        }));
+    }
+    Ok(nets)
 }
 
 fn access_log(plan: &Plan, at: &Placed) -> Result<AccessLog, Box<ConfigError>> {

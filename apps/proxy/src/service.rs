@@ -195,6 +195,7 @@ impl Service for Proxy {
         let moved = self.events() + self.accept() + self.signed() + self.compressed();
         self.waiting();
         self.deadlines();
+        self.core.net.flush();
         moved
     }
 

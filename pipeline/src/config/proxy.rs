@@ -1,6 +1,6 @@
 //! `[[proxy]]`: which keys it has, and what those left out mean.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -19,6 +19,16 @@ pub struct ProxyTable {
     /// Who does TCP.
     #[serde(default)]
     pub transport: Transport,
+    /// With `transport = "userspace"`, the port whose frames it lives on: queue N for the worker on the Nth core.
+    pub port: Option<Name>,
+    /// With `transport = "userspace"`, its Ethernet address; absent: that of the port, or one of its own at a tap.
+    pub mac: Option<Name>,
+    /// With `transport = "userspace"`, its addresses, each with the length of its prefix: `"192.0.2.7/24"`.
+    #[serde(default)]
+    pub addresses: Vec<Name>,
+    /// With `transport = "userspace"`, where packets for others go: one address of IPv4, one of IPv6.
+    #[serde(default)]
+    pub gateways: Vec<Spanned<IpAddr>>,
     /// Where it listens for HTTPS.
     pub listen: Vec<Spanned<SocketAddr>>,
     /// The device that signs handshakes; absent: a library does, on the worker's core, one at a time.
@@ -60,6 +70,8 @@ pub enum Transport {
     /// The kernel, by sockets.
     #[default]
     Kernel,
+    /// The proxy itself, on frames of a port. Servers are reached by sockets of the kernel.
+    Userspace,
 }
 
 /// `[proxy.tls]`.
@@ -134,6 +146,8 @@ pub enum TlsVersion {
 pub struct LimitsTable {
     /// Connections of clients at a time, on one core.
     pub connections: usize,
+    /// Those of them that TCP is still to establish, with `transport = "userspace"`. What is asked for beyond gets no answer.
+    pub half_open: usize,
     /// Bytes of the head of a request (else 431).
     pub head_bytes: usize,
     /// Bytes of the target of a request (else 414).
@@ -150,6 +164,7 @@ impl Default for LimitsTable {
     fn default() -> Self {
         Self {
             connections: 16_384,
+            half_open: 1_024,
             head_bytes: 16 << 10,
             target_bytes: 8 << 10,
             fields: 100,

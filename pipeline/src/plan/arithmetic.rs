@@ -78,6 +78,11 @@ impl Planner<'_> {
             needs.push((format!("bursts of pipeline {:?}", pipeline.name), bursts));
         }
         for proxy in &plan.proxies {
+            if let Some(user) = &proxy.user {
+                let pool = plan.ports[user.port].pool;
+                let bursts = 2 * BURST * proxy.lcores.len();
+                plan.pools[pool].needs.push((format!("bursts of proxy {:?}", proxy.name), bursts));
+            }
             let needs = &mut plan.pools[proxy.pool].needs;
             for lcore in &proxy.lcores {
                 needs.extend(proxy.needs(*lcore));

@@ -38,6 +38,7 @@ impl Planner<'_> {
         self.sinks(&mut pipelines);
         let mut proxies = self.proxies(&pools);
         let devices = self.place(&mut pipelines, &mut proxies);
+        self.own_queues(&proxies);
         let workers = self.workers(&pipelines, &proxies);
         let strict = self.strict(&devices);
         let mut plan = Plan {

@@ -1,15 +1,16 @@
 //! Proxies: names become indices, numbers are looked at, and what they hold is added up.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use toml::Spanned;
+use warpdrive_pmd::port::MacAddr;
 
 use super::planner::Planner;
 use super::{Placed, PoolPlan};
 use crate::config::{
-    Balance, CheckTable, CompressTable, DeviceDriver, LimitsTable, ProxyTable, RouteTable, TimeoutsTable,
-    TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
+    Balance, CheckTable, CompressTable, DeviceDriver, LimitsTable, Name, ProxyTable, RouteTable,
+    TimeoutsTable, TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
 };
 use crate::diag::known_names;
 
@@ -25,6 +26,7 @@ pub struct ProxyPlan {
     pub name: String,
     pub lcores: Vec<usize>,
     pub transport: Transport,
+    pub user: Option<UserPlan>,
     pub listen: Vec<Placed>,
     pub addresses: Vec<SocketAddr>,
     pub rsa: Option<usize>,
@@ -38,6 +40,19 @@ pub struct ProxyPlan {
     pub admin: Option<Placed>,
     pub upstreams: Vec<UpstreamPlan>,
     pub routes: Vec<RoutePlan>,
+}
+
+/// What `transport = "userspace"` needs.
+#[derive(Debug, Clone)]
+pub struct UserPlan {
+    /// Index of the port.
+    pub port: usize,
+    /// Ethernet address, if not that of the port.
+    pub mac: Option<MacAddr>,
+    /// Addresses with the lengths of their prefixes.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Where packets for others go.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// `[proxy.tls]`.
@@ -137,6 +152,7 @@ impl Planner<'_> {
             name: name.clone(),
             lcores: Vec::new(), // set by `place`
             transport: table.transport,
+            user: self.user(table),
             listen: table.listen.iter().map(written).collect(),
             addresses: table.listen.iter().map(|a| *a.get_ref()).collect(),
             rsa: device(self, &table.rsa, DeviceDriver::SoftRsa),
@@ -150,6 +166,71 @@ impl Planner<'_> {
             admin: table.admin.as_ref().map(Placed::from),
             routes: self.routes(table, &upstreams),
             upstreams,
+        }
+    }
+
+    /// What TCP in user space needs. Its port's queues are owned when the cores are known.
+    fn user(&mut self, table: &ProxyTable) -> Option<UserPlan> {
+        if table.transport == Transport::Kernel {
+            let given = [table.port.as_ref(), table.mac.as_ref(), table.addresses.first()];
+            for name in given.into_iter().flatten() {
+                let message = "this is for transport = \"userspace\", and the transport is the kernel's";
+                self.error(name.span(), message, "leave it out, or transport = \"userspace\"");
+            }
+            return None;
+        }
+        let name = table.name.get_ref();
+        let Some(port) = &table.port else {
+            let message = format!("proxy {name:?} does TCP by itself and has no port");
+            self.error(table.name.span(), message, "port = \"NAME\" of a [port.NAME]");
+            return None;
+        };
+        if table.addresses.is_empty() {
+            let message = format!("proxy {name:?} does TCP by itself and has no addresses");
+            self.error(table.name.span(), message, "addresses = [\"192.0.2.7/24\", \"2001:db8::7/64\"]");
+        }
+        let addresses = table.addresses.iter().filter_map(|a| self.prefix(a)).collect();
+        let mac = table.mac.as_ref().and_then(|written| {
+            let parsed = written.get_ref().parse();
+            if let Err(e) = &parsed {
+                self.error(
+                    written.span(),
+                    format!("{:?}: {e}", written.get_ref()),
+                    "mac = \"02:00:00:00:00:07\"",
+                );
+            }
+            parsed.ok()
+        });
+        let port = self.port(port)?;
+        Some(UserPlan {
+            port,
+            mac,
+            addresses,
+            gateways: table.gateways.iter().map(|g| *g.get_ref()).collect(),
+        })
+    }
+
+    fn prefix(&mut self, written: &Name) -> Option<(IpAddr, u8)> {
+        let parsed = written.get_ref().split_once('/').and_then(|(address, bits)| {
+            let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
+            (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
+        });
+        if parsed.is_none() {
+            let message = format!("{:?} is not an address with the length of its prefix", written.get_ref());
+            self.error(written.span(), message, "addresses = [\"192.0.2.7/24\", \"2001:db8::7/64\"]");
+        }
+        parsed
+    }
+
+    /// Gives each worker of a proxy its queues.
+    pub(super) fn own_queues(&mut self, proxies: &[ProxyPlan]) {
+        let config = self.config;
+        for (table, plan) in config.proxies.iter().zip(proxies) {
+            let (Some(user), Some(port)) = (&plan.user, &table.port) else { continue };
+            for queue in 0..plan.lcores.len() as u16 {
+                self.own(true, user.port, queue, &plan.name, port.span());
+                self.own(false, user.port, queue, &plan.name, port.span());
+            }
         }
     }
 

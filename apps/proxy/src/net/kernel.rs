@@ -21,6 +21,7 @@ const EVENTS: usize = 256;
 const LISTENER: u64 = 1 << 63;
 
 /// Sockets that listen, one for each address. Each worker has its own, and the kernel shares connections out (`SO_REUSEPORT`).
+#[derive(Default)]
 pub struct Listeners(Vec<OwnedFd>);
 
 impl Listeners {

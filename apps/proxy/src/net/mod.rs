@@ -3,9 +3,13 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
+mod both;
 mod kernel;
+mod user;
 
+pub use both::Both;
 pub use kernel::{KernelNet, Listeners, Opened};
+pub use user::{UserConfig, UserCounts, UserNet};
 
 /// A connection. It names nothing once that is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +97,9 @@ pub trait Net {
 
     /// Takes no more connections.
     fn stop_listening(&mut self);
+
+    /// At the end of each round: what was to be sent goes.
+    fn flush(&mut self) {}
 }
 
 /// What [`Net`] receives or sends cannot be done now.
