@@ -254,7 +254,7 @@ fn no_body(why: &'static str) -> io::Error {
 fn chunk_size(line: &[u8]) -> io::Result<u64> {
     let digits = line.split(|b| *b == b';').next().unwrap_or_default().trim_ascii_end();
     let wrong = || no_body("the size of a chunk is none");
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
         return Err(wrong());
     }
     let text = std::str::from_utf8(digits).map_err(|_| wrong())?;

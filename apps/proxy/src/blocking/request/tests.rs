@@ -9,6 +9,7 @@ const SOON: Duration = Duration::from_millis(200);
 fn heard<T>(pieces: &[&[u8]], then: impl FnOnce(&mut Input<'_>) -> T) -> T {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let connection = Connection::Tcp(listener.accept().unwrap().0);
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -36,7 +37,7 @@ fn status(text: &str) -> u16 {
 
 #[test]
 fn heads_that_could_be_read_in_two_ways_are_refused() {
-    let cases: [(&str, u16); 22] = [
+    let cases: [(&str, u16); 23] = [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
         ("GET / HTTP/1.0\r\n\r\n", 200),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 200),
@@ -58,6 +59,10 @@ fn heads_that_could_be_read_in_two_ways_are_refused() {
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            501,
+        ),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n", 200),
     ];
     for (text, expected) in cases {
@@ -114,6 +119,7 @@ fn bodies_that_are_none_are_errors() {
         "1\r\nxy\r\n0\r\n\r\n",
         "11111111111111111\r\n",
         ";\r\n",
+        "1;a\rb\r\nx\r\n0\r\n\r\n",
     ];
     for body in bad {
         let error = heard(&[head.as_bytes(), body.as_bytes()], |input| whole(input).unwrap_err());
