@@ -289,7 +289,7 @@ mod tests {
         };
         valid(KeyUsage::server_auth(), now()).unwrap();
         valid(KeyUsage::server_auth(), now() + 823 * DAY).unwrap();
-        assert!(valid(KeyUsage::server_auth(), now() + 825 * DAY).is_err());
+        assert!(valid(KeyUsage::server_auth(), now() + 824 * DAY + Duration::from_secs(60)).is_err());
         assert!(valid(KeyUsage::server_auth(), now() - 2 * DAY).is_err());
         assert!(valid(KeyUsage::client_auth(), now()).is_err());
     }

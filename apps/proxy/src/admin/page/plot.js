@@ -3,6 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const HISTORY = 300; // seconds
+const SHORTEST = 60; // seconds that are shown at least
 
 const make = (name, attributes = {}, text = "") => {
   const element = document.createElementNS(SVG, name);
@@ -19,15 +20,15 @@ const html = (name, text = "", className = "") => {
 };
 
 // Three digits, and a letter for thousands.
-const short = (n) => {
-  if (n === null || n === undefined) return "–";
+const scaled = (n) => {
   const [scale, letter] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([scale]) => Math.abs(n) >= scale * 0.9995) ?? [1, ""];
-  return parseFloat((n / scale).toPrecision(3)) + letter;
+  return [parseFloat((n / scale).toPrecision(3)), letter];
 };
+const short = (n) => n === null ? "–" : scaled(n).join("");
 
 // Seconds, in the unit that suits them.
 const time = (seconds) => {
-  if (seconds === null || seconds === undefined) return "–";
+  if (seconds === null) return "–";
   if (seconds >= 1) return `${short(seconds)} s`;
   return seconds >= 1e-3 ? `${short(seconds * 1e3)} ms` : `${short(seconds * 1e6)} µs`;
 };
@@ -79,6 +80,7 @@ class Plot {
       const { points, item } = this.line({ name });
       points.push([at, value]);
       while (points[0][0] < at - HISTORY) points.shift();
+      this.began = Math.min(this.began ?? at, at);
       item.textContent = `${name}: ${this.format(value)}`;
     }
     this.draw();
@@ -86,6 +88,7 @@ class Plot {
 
   clear() {
     for (const line of this.lines.values()) line.points = [];
+    this.began = undefined;
   }
 
   draw() {
@@ -99,7 +102,10 @@ class Plot {
     const labels = marks.map(this.label);
     const left = Math.max(...labels.map((text) => text.length)) * 7 + 10;
     const [right, top, bottom] = [12, 10, 34];
-    const x = (at) => left + (width - left - right) * (1 + (at - this.now) / HISTORY);
+    // Minutes, as many as there are numbers for.
+    const span = Math.min(HISTORY, Math.max(SHORTEST, 60 * Math.ceil((this.now - this.began) / 60)));
+    const [step, unit, seconds] = span > 120 ? [60, "minutes", 60] : [span / 4, "seconds", 1];
+    const x = (at) => left + (width - left - right) * (1 + (at - this.now) / span);
     const part = (v) => logarithmic ? Math.log(Math.max(v, first) / first) / Math.log(last / first) : (v - first) / (last - first);
     const y = (v) => height - bottom - (height - top - bottom) * part(v);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -109,12 +115,12 @@ class Plot {
       drawn.push(make("line", { class: "grid", x1: left, x2: width - right, y1: y(mark), y2: y(mark) }));
       drawn.push(make("text", { x: left - 6, y: y(mark) + 4, "text-anchor": "end" }, labels[i]));
     });
-    for (let minute = 0; minute <= HISTORY / 60; minute += 1) {
-      const at = x(this.now - minute * 60);
+    for (let ago = 0; ago <= span; ago += step) {
+      const at = x(this.now - ago);
       drawn.push(make("line", { class: "grid", x1: at, x2: at, y1: height - bottom, y2: height - bottom + 4 }));
-      drawn.push(make("text", { x: at, y: height - bottom + 16, "text-anchor": "middle" }, minute ? `−${minute}` : "0"));
+      drawn.push(make("text", { x: at, y: height - bottom + 16, "text-anchor": "middle" }, ago ? `−${ago / seconds}` : "0"));
     }
-    drawn.push(make("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, "time (minutes from now)"));
+    drawn.push(make("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, `time (${unit} from now)`));
     for (const { colour, dashed, points } of this.lines.values()) {
       for (const run of runs(points)) {
         // A single point is a line of no length, which round ends make a dot.

@@ -20,7 +20,7 @@ const quantile = (now, before, q) => {
   return null;
 };
 
-const bytes = (n) => `${short(n)}B/s`;
+const bytes = (n) => scaled(n).join(" ") + "B/s";
 const number = (n) => n.toLocaleString("en", { maximumFractionDigits: n < 100 ? 1 : 0 });
 const classes = ["2xx", "3xx", "4xx", "5xx"];
 const handshakes = [["TLS 1.3", "1.3", "false"], ["1.3 resumed", "1.3", "true"], ["TLS 1.2", "1.2", "false"], ["1.2 resumed", "1.2", "true"]];
@@ -31,7 +31,7 @@ const plots = {
   requests: new Plot({ title: "Requests", unit: "requests/s", lines: classes.map((name, i) => ({ name, colour: [2, 0, 1, 3][i] })) }),
   bytes: new Plot({ title: "Bytes", unit: "bytes/s", format: bytes, lines: [{ name: "to clients" }, { name: "from clients" }, { name: "to servers" }, { name: "from servers" }] }),
   latency: new Plot({ title: "Latency", unit: "logarithmic", format: time, label: time, logarithmic: true, lines: latencies.flatMap(([name, , colour]) => [{ name: `${name} p50`, colour }, { name: `${name} p99`, colour, dashed: true }]) }),
-  parked: new Plot({ title: "Handshakes that wait for a signature", unit: "handshakes", lines: [{ name: "parked" }] }),
+  parked: new Plot({ title: "Parked handshakes", unit: "handshakes", lines: [{ name: "parked" }] }),
   signatures: new Plot({ title: "Signatures", unit: "signatures/s", lines: [{ name: "device", colour: 0 }, { name: "library", colour: 1 }] }),
   fill: new Plot({ title: "Lane fill", unit: "requests in a batch" }),
   ratio: new Plot({ title: "Compression", unit: "times smaller", lines: [{ name: "ratio", colour: 2 }] }),
@@ -55,11 +55,19 @@ const state = (text, bad = false) => {
   element.className = bad ? "bad" : "";
 };
 
-const rows = (id, cells) => document.querySelector(`#${id} tbody`).replaceChildren(...cells.map((row) => {
-  const element = html("tr");
-  element.append(...row.map(([text, className]) => html("td", text, className)));
-  return element;
-}));
+// Narrow screens show a row as a list, in which each cell has the name of its column.
+const rows = (id, cells) => {
+  const names = [...document.querySelectorAll(`#${id} th`)].map((th) => [...th.childNodes].map((part) => part.textContent).join(", "));
+  document.querySelector(`#${id} tbody`).replaceChildren(...cells.map((row) => {
+    const element = html("tr");
+    element.append(...row.map(([text, className], i) => {
+      const cell = html("td", text, className);
+      cell.dataset.name = names[i];
+      return cell;
+    }));
+    return element;
+  }));
+};
 
 const tiles = (all) => document.getElementById("tiles").replaceChildren(...all.map(([name, value, unit, bad]) => {
   const [tile, dd] = [html("div"), html("dd", value, bad ? "bad" : "")];
@@ -119,7 +127,7 @@ const show = (status) => {
     ["Requests", short(rate("requests_total")), "/s"],
     ["Handshakes", short(rate("handshakes_total")), "/s"],
     ["Connections", short(open), "open"],
-    ["To clients", short(rate("sent_bytes_total", { to: "client" })), "B/s"],
+    ["To clients", ...scaled(rate("sent_bytes_total", { to: "client" })).map((part, i) => i ? `${part}B/s` : part)],
     ["Request, p50", time(quantiles["request p50"])],
     ["Request, p99", time(quantiles["request p99"])],
     ["Compression", ratio === null ? "–" : short(ratio), ratio === null ? "" : "times"],
