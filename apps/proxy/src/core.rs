@@ -135,6 +135,7 @@ pub struct Core {
     pub clock: Clock,
     owners: Vec<Owner>,
     scratch: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "clients have them in boxes, and they change hands as such")]
     exchanges: Vec<Box<Exchange>>,
 }
 

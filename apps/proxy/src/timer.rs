@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn after_a_long_pause_everything_is_there_once() {
         let mut wheel = Wheel::new(0);
-        (0..1_000).for_each(|key| drop(wheel.add(key, u64::from(key) * 37)));
+        for key in 0..1_000 {
+            wheel.add(key, u64::from(key) * 37);
+        }
         let mut keys = due(&mut wheel, 10_000_000);
         keys.sort_unstable();
         assert_eq!(keys, (0..1_000).collect::<Vec<_>>());

@@ -74,6 +74,10 @@ thread_local! {
 pub struct Parked(Handshake);
 
 /// How far a handshake got.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it goes from one function to the next, and a box would be an allocation"
+)]
 pub enum Step {
     /// It needs an answer.
     Parked(Parked, Question),
