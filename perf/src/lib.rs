@@ -183,6 +183,11 @@ pub const BENCHES: &[Bench] = &[
     subjects::pipeline::BENCH,
     web::bench::TLS,
     web::bench::HTTPS,
+    web::proxies::TLS13,
+    web::proxies::TLS12,
+    web::proxies::HTTP_1K,
+    web::proxies::HTTP_100K,
+    web::proxies::HTTP_100K_GZIP,
 ];
 
 /// The seed of a user who gives none.

@@ -65,9 +65,18 @@ fn read_clock(clock: libc::clockid_t) -> io::Result<Duration> {
 
 /// Sends SIGTERM to a child that was not waited for yet, so that its id is its own.
 pub fn terminate(child: &std::process::Child) {
+    signal(child, libc::SIGTERM);
+}
+
+/// Has a child that was not waited for yet stand still, or go on.
+pub fn hold(child: &std::process::Child, still: bool) {
+    signal(child, if still { libc::SIGSTOP } else { libc::SIGCONT });
+}
+
+fn signal(child: &std::process::Child, signal: libc::c_int) {
     if let Ok(pid) = libc::pid_t::try_from(child.id()) {
         // SAFETY: no memory is involved.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        unsafe { libc::kill(pid, signal) };
     }
 }
 

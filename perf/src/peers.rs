@@ -249,6 +249,11 @@ impl Process {
         self.wait(END)
     }
 
+    /// Has it stand still, or go on.
+    pub fn hold(&self, still: bool) {
+        os::hold(&self.child, still);
+    }
+
     /// An error if it has ended.
     ///
     /// # Errors

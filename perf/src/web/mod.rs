@@ -20,6 +20,7 @@ pub mod failure;
 pub mod framing;
 mod meter;
 pub mod options;
+pub mod proxies;
 pub mod servers;
 mod socket;
 mod tls;

@@ -114,7 +114,8 @@ impl Case {
             return self.measure(options, "-target", settings, None, emit);
         }
         let (_, far) = options.two_cpus()?;
-        let site = Site { protocol: self.protocol, kind: self.kind, body: self.body, log: false };
+        let site =
+            Site { protocol: self.protocol, kind: self.kind, body: self.body, log: false, behind: None };
         for (suffix, start) in STARTS {
             options.go_on()?;
             let mut server = match self.start(options, start, &site, far)? {
@@ -287,6 +288,11 @@ impl Case {
             notes: vec![none.to_string()],
         }
     }
+}
+
+/// The most that a client has under way.
+pub(super) fn depth_of(options: &Options) -> usize {
+    depth(options)
 }
 
 /// As deep as it goes.

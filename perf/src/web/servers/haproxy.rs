@@ -29,7 +29,8 @@ pub fn start(site: &Site, cpu: usize) -> Result<Result<Server, NoPeer>, BenchErr
 pub fn lacks(server: &Server, gzip: bool) -> Option<NoPeer> {
     let why =
         "compresses what comes from a server behind it, and here it answers by itself. Remedy: no --gzip";
-    (gzip && server.title.starts_with(NAME)).then(|| NoPeer { peer: NAME, why: why.to_owned() })
+    (gzip && !server.is_proxy && server.title.starts_with(NAME))
+        .then(|| NoPeer { peer: NAME, why: why.to_owned() })
 }
 
 /// `-db`: one process, in the foreground.
@@ -56,6 +57,20 @@ fn config(place: &Place<'_>) -> String {
         }
     };
     let cache = if site.kind == WebKind::Resumed { 20_000 } else { 0 };
+    let content = match site.behind {
+        None => format!("http-request return status 200 content-type text/html file {folder}/index.html"),
+        Some(behind) => format!(
+            "filter compression
+  compression algo gzip
+  compression type text/html
+  default_backend behind
+backend behind
+  http-reuse always
+  timeout server 1h
+  timeout connect 10s
+  server behind {behind}"
+        ),
+    };
     // An answer must fit into a buffer, with its head and a reserve for rewriting.
     let buffer = (body.len() + 16 * 1024).next_multiple_of(4096);
     format!(
@@ -73,7 +88,7 @@ defaults
   timeout http-request 1h
 frontend tested
   bind {address}{tls} backlog 4096
-  http-request return status 200 content-type text/html file {folder}/index.html
+  {content}
 "
     )
 }

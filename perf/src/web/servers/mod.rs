@@ -20,6 +20,7 @@ use crate::peers::{Process, which};
 pub mod haproxy;
 pub mod nginx;
 pub mod openssl;
+pub mod warpdrive;
 
 /// Time a server has to listen.
 const START: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub struct Site {
     pub body: usize,
     /// Whether requests and connections are logged, for tests: see [`Server::log`].
     pub log: bool,
+    /// A server without TLS to ask, for a proxy. Without it, the content is the server's own.
+    pub behind: Option<SocketAddr>,
 }
 
 /// A server that runs.
@@ -52,6 +55,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where it tells about itself, if it does.
     status: Option<SocketAddr>,
+    /// Whether it asks another.
+    is_proxy: bool,
     cpu: usize,
     body: Vec<u8>,
     roots: RootCertStore,
@@ -72,6 +77,19 @@ impl Server {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Has it stand still, or go on: so that a server which polls takes no time from the one that is measured.
+    pub fn hold(&self, still: bool) {
+        self.process.hold(still);
+    }
+
+    /// Its cpu time so far.
+    ///
+    /// # Errors
+    /// [`BenchError::CpuTime`].
+    pub fn cpu_time(&self) -> Result<Duration, BenchError> {
+        crate::measure::cpu_time(self.process.id())
     }
 
     /// The cpu that it may use.
@@ -147,6 +165,7 @@ impl Drop for Server {
     /// What reads its stdin would end by itself; the others wait for a signal.
     fn drop(&mut self) {
         if self.process.alive().is_ok() {
+            self.process.hold(false);
             let _ = self.process.terminate();
         }
     }
@@ -199,7 +218,8 @@ impl Plan<'_> {
         let status = self.tells.then_some(status);
         let roots = certificate.trust()?;
         let title = self.title.clone();
-        let mut server = Server { process, title, address, status, cpu, body, roots, folder };
+        let is_proxy = site.behind.is_some();
+        let mut server = Server { process, title, address, status, is_proxy, cpu, body, roots, folder };
         server.wait()?;
         Ok(server)
     }

@@ -57,6 +57,13 @@ fn config(place: &Place<'_>) -> String {
             ),
         ),
     };
+    let (upstream, content) = match site.behind {
+        None => (String::new(), format!("root {folder}/www;")),
+        Some(behind) => (
+            format!("upstream behind {{ server {behind}; keepalive 256; keepalive_requests 1000000000; }}"),
+            "location / { proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection \"\"; }".to_owned(),
+        ),
+    };
     format!(
         "daemon off; master_process off; worker_processes 1;
 error_log stderr {level}; pid {folder}/nginx.pid;
@@ -70,9 +77,10 @@ http {{
   open_file_cache max=16 inactive=1h; open_file_cache_valid 1h;
   keepalive_timeout 1h; keepalive_requests 1000000000; reset_timedout_connection on;
   gzip on; gzip_comp_level 1; gzip_min_length 256;
+  {upstream}
   server {{
     listen {address}{listen} backlog=4096; {tls}
-    root {folder}/www;
+    {content}
   }}
   server {{
     listen {status}; access_log off;
