@@ -32,8 +32,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const VALID: Duration = Duration::from_secs(825 * 86_400);
 /// One that ends sooner is renewed.
 const TOO_SOON: Duration = Duration::from_secs(7 * 86_400);
-/// What it is for, in any case. Many clients, all with OpenSSL or rustls among them, want two labels behind a star: for those,
-/// `*.localhost` means nothing, and names below `localhost` have to be given one by one.
+/// What it is for, in any case. OpenSSL, rustls and Chromium want two labels behind a star: for those, `*.localhost` means
+/// nothing, and names below `localhost` have to be given one by one.
 const NAMES: [&str; 2] = ["localhost", "*.localhost"];
 const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 

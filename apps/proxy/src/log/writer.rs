@@ -155,7 +155,7 @@ impl Writer {
         if !std::mem::replace(&mut self.failing, true) {
             let name = self.target.name();
             tracing::error!(
-                "access log {name}: lines are lost and counted: {cause}. Remedy: make room, then reopen it"
+                "access log {name}: lines are lost and counted: {cause}. Remedy: make room, and it goes on by itself"
             );
         }
     }

@@ -114,7 +114,7 @@ impl Snapshot {
         self.sum_ns as f64 / 1e9
     }
 
-    /// For each of [`BOUNDS`], how many values are not above it.
+    /// For each bound that Prometheus gets, in nanoseconds, how many values are not above it.
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         let (mut sum, mut next) = (0, 0);
         BOUNDS.into_iter().map(move |bound| {
