@@ -16,6 +16,8 @@ mod failure;
 mod park;
 mod signatures;
 mod signer;
+#[cfg(test)]
+mod tests;
 
 pub use certificates::{Certificates, Pair};
 pub use failure::why;
