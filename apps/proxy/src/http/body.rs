@@ -288,13 +288,17 @@ impl Decoder {
         }
     }
 
-    /// To be asked when the connection has ended: whether the content is whole then.
+    /// To be told when the connection has ended: the content is whole then if it was to last until now.
     ///
     /// # Errors
-    /// It is not.
-    pub fn end_of_input(&self) -> Result<(), BadBody> {
+    /// It is not whole.
+    pub fn end_of_input(&mut self) -> Result<(), BadBody> {
         match self.state {
-            State::Done | State::UntilClose => Ok(()),
+            State::Done => Ok(()),
+            State::UntilClose => {
+                self.state = State::Done;
+                Ok(())
+            }
             State::Broken(bad) => Err(bad),
             _ => Err(BadBody::Early),
         }

@@ -33,17 +33,18 @@ fn read(framing: Framing, bytes: &[u8], piece: usize) -> Result<(Vec<u8>, usize,
 #[test]
 fn content_ends_where_it_was_announced() {
     for piece in [1, 2, 3, 100] {
-        let (content, taken, decoder) = read(Framing::Length(5), b"hello, world", piece).expect("content");
+        let (content, taken, mut decoder) =
+            read(Framing::Length(5), b"hello, world", piece).expect("content");
         assert_eq!((&content[..], taken), (&b"hello"[..], 5));
         assert!(decoder.is_done() && decoder.left() == Some(0) && decoder.end_of_input().is_ok());
-        let (content, taken, decoder) = read(Framing::Length(5), b"hell", piece).expect("content");
+        let (content, taken, mut decoder) = read(Framing::Length(5), b"hell", piece).expect("content");
         assert_eq!((&content[..], taken, decoder.left()), (&b"hell"[..], 4, Some(1)));
         assert_eq!(decoder.end_of_input(), Err(BadBody::Early));
-        let (content, _, decoder) = read(Framing::UntilClose, b"hello", piece).expect("content");
+        let (content, _, mut decoder) = read(Framing::UntilClose, b"hello", piece).expect("content");
         assert_eq!((&content[..], decoder.is_done()), (&b"hello"[..], false));
-        assert!(decoder.end_of_input().is_ok());
+        assert!(decoder.end_of_input().is_ok() && decoder.is_done());
         for framing in [Framing::None, Framing::Length(0)] {
-            let (content, taken, decoder) = read(framing, b"next", piece).expect("none");
+            let (content, taken, mut decoder) = read(framing, b"next", piece).expect("none");
             assert_eq!((&content[..], taken), (&b""[..], 0));
             assert!(decoder.is_done() && decoder.end_of_input().is_ok());
         }
@@ -66,12 +67,14 @@ fn chunks_are_put_together() {
     ] {
         for piece in 1..=bytes.len() + 4 {
             let follows = format!("{bytes}GET ");
-            let (content, taken, decoder) = read(Framing::Chunked, follows.as_bytes(), piece).expect(bytes);
+            let (content, taken, mut decoder) =
+                read(Framing::Chunked, follows.as_bytes(), piece).expect(bytes);
             assert_eq!((&content[..], taken), (expected.as_bytes(), bytes.len()), "{bytes} {piece}");
             assert!(decoder.is_done() && decoder.trailers().is_empty() && decoder.end_of_input().is_ok());
         }
         for end in 0..bytes.len() {
-            let (_, _, decoder) = read(Framing::Chunked, &bytes.as_bytes()[..end], 100).expect("a beginning");
+            let (_, _, mut decoder) =
+                read(Framing::Chunked, &bytes.as_bytes()[..end], 100).expect("a beginning");
             assert!(!decoder.is_done());
             assert_eq!(decoder.end_of_input(), Err(BadBody::Early));
         }
@@ -161,7 +164,7 @@ fn extensions_are_dropped_but_not_without_end() {
 fn trailers_are_kept_but_for_those_that_may_not_come_there() {
     let text = "1\r\nx\r\n0\r\nServer-Timing:  a;dur=1 \r\nContent-Length: 5\r\nX_Y: 1\r\nAuthorization: a\r\ngrpc-status: 0\r\n\r\nrest";
     for piece in 1..text.len() {
-        let (content, taken, decoder) = read(Framing::Chunked, text.as_bytes(), piece).expect("content");
+        let (content, taken, mut decoder) = read(Framing::Chunked, text.as_bytes(), piece).expect("content");
         assert_eq!((&content[..], taken), (&b"x"[..], text.len() - 4));
         assert_eq!(decoder.trailers(), b"Server-Timing: a;dur=1\r\ngrpc-status: 0\r\n");
         let mut out = Vec::new();
