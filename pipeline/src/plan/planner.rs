@@ -39,6 +39,8 @@ impl Planner<'_> {
         let mut proxies = self.proxies(&pools);
         let devices = self.place(&mut pipelines, &mut proxies);
         self.own_queues(&proxies);
+        let on_cores: Vec<(usize, &str)> = pipelines.iter().map(|p| (p.lcore, &*p.name)).collect();
+        self.shared_cores(&proxies, &on_cores);
         let workers = self.workers(&pipelines, &proxies);
         let strict = self.strict(&devices);
         let mut plan = Plan {
