@@ -1,5 +1,5 @@
 //! Content as it comes behind a head: however it is split, the content, the verdict, the trailers and the end are the same;
-//! what is written of it is read again as the same.
+//! what is written of it is read again as the same. What is taken for whole is so in the eyes of another reader.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -62,6 +62,44 @@ fn read(framing: Framing, bytes: &[u8], lengths: &[usize]) -> Result<Read, BadBo
     })
 }
 
+/// The line at the beginning and what is behind it, if it ends and has no other CR or LF.
+fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.windows(2).position(|two| two == b"\r\n")?;
+    let line = &bytes[..end];
+    (!line.contains(&b'\r') && !line.contains(&b'\n')).then_some((line, &bytes[end + 2..]))
+}
+
+/// Whole content in chunks, and where it ends, by RFC 9112, 7.1, read in another way than by the decoder.
+fn reference(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (mut content, mut rest) = (Vec::new(), bytes);
+    loop {
+        let (size_line, behind) = line(rest)?;
+        let digits = size_line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+        let (digits, extension) = size_line.split_at(digits);
+        let is_right = extension.iter().all(|b| *b == b'\t' || !b.is_ascii_control());
+        if digits.len() > 16
+            || !is_right
+            || !extension.is_empty() && !extension.trim_ascii_start().starts_with(b";")
+        {
+            return None;
+        }
+        let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        rest = behind;
+        if size == 0 {
+            break;
+        }
+        content.extend_from_slice(rest.get(..size)?);
+        rest = rest[size..].strip_prefix(b"\r\n")?;
+    }
+    loop {
+        let (trailer, behind) = line(rest)?;
+        rest = behind;
+        if trailer.is_empty() {
+            return Some((content, bytes.len() - rest.len()));
+        }
+    }
+}
+
 fuzz_target!(|input: (u8, u8, u8, &[u8])| {
     let (how, first, second, bytes) = input;
     let framing = match how % 8 {
@@ -79,8 +117,14 @@ fuzz_target!(|input: (u8, u8, u8, &[u8])| {
             Framing::Length(length) => assert_eq!(read.content.len() as u64, length.min(bytes.len() as u64)),
             Framing::None => assert_eq!(read.taken, 0),
             Framing::UntilClose => assert_eq!(read.content, bytes),
-            Framing::Chunked => {}
+            Framing::Chunked if read.done => {
+                assert_eq!(reference(bytes).as_ref(), Some(&(read.content.clone(), read.taken)));
+            }
+            Framing::Chunked => assert_eq!(reference(bytes), None),
         }
+    } else if framing == Framing::Chunked && reference(bytes).is_some() {
+        // All is where it should be: there is too much of it, or a trailer is malformed.
+        assert!(matches!(whole, Err(BadBody::Extension | BadBody::Trailers)), "{whole:?}");
     }
     if let Ok(Read { written: Some(written), content, trailers, .. }) = &whole {
         let again = read(Framing::Chunked, written, &[usize::from(second), usize::from(first)]);

@@ -94,7 +94,7 @@ fn end_to_end<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> 
     fields
         .map(|(name, value)| (name.to_lowercase(), value.to_vec()))
         .filter(|(name, _)| !OURS.contains(&name.as_str()) && !dropped.contains(&name.as_str()))
-        .filter(|(name, _)| !named.contains(name))
+        .filter(|(name, _)| !named.contains(name) && !name.starts_with("x-forwarded-"))
         .collect()
 }
 

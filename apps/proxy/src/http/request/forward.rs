@@ -179,3 +179,6 @@ fn put_request_id(request: &Request<'_, '_>, via: &Via<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(request.request_id.unwrap_or(via.request_id).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests;

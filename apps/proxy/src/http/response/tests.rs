@@ -138,6 +138,8 @@ fn what_can_be_read_in_two_ways_is_not_passed_on() {
         "HTTP/2 200 OK\r\n\r\n",
         "HTTP/0.9",
         "\r\nHTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA: b\n",
+        "\r\n",
         "<html>",
         "\x15\x03\x03",
     ] {
