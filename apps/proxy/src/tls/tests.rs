@@ -1,6 +1,5 @@
 //! Handshakes with a client in memory, parked at a real queue.
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -30,14 +29,20 @@ struct Bed {
     metrics: Arc<Metrics>,
 }
 
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
+/// Made once: a key takes its time.
+fn demo() -> &'static DemoCertificate {
+    static DEMO: OnceLock<(tempfile::TempDir, DemoCertificate)> = OnceLock::new();
+    let make = || {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = DemoCertificate::in_folder(folder.path(), &[]).unwrap();
+        (folder, certificate)
+    };
+    &DEMO.get_or_init(make).1
 }
 
 impl Bed {
     fn new(version: &'static SupportedProtocolVersion) -> Self {
-        let demo = DemoCertificate::in_folder(folder(), &[]).unwrap();
+        let demo = demo();
         let text = format!(
             "version = 1\n[[proxy]]\nname = \"p\"\nlisten = [\"127.0.0.1:0\"]\n[proxy.tls]\n\
              certificates = [{{ certificate = {:?}, key = {:?} }}]\n\
