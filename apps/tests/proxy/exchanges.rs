@@ -126,7 +126,7 @@ fn a_client_of_http_1_0_gets_a_body_that_ends_with_the_connection() {
     for target in ["/chunks/9000", "/until-close/9000", "/text/9000"] {
         let mut client = Client::connect(proxy.v4);
         client.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
-        let response = client.response();
+        let response = client.try_response("GET").unwrap_or_else(|e| panic!("{target}: {e}"));
         assert_eq!((response.status, response.fields.get("transfer-encoding")), (200, None), "{target}");
         assert!(response.body == text(9_000), "{target}: {} bytes", response.body.len());
         client.is_closed();
