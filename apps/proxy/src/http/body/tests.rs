@@ -164,7 +164,7 @@ fn extensions_are_dropped_but_not_without_end() {
 fn trailers_are_kept_but_for_those_that_may_not_come_there() {
     let text = "1\r\nx\r\n0\r\nServer-Timing:  a;dur=1 \r\nContent-Length: 5\r\nX_Y: 1\r\nAuthorization: a\r\ngrpc-status: 0\r\n\r\nrest";
     for piece in 1..text.len() {
-        let (content, taken, mut decoder) = read(Framing::Chunked, text.as_bytes(), piece).expect("content");
+        let (content, taken, decoder) = read(Framing::Chunked, text.as_bytes(), piece).expect("content");
         assert_eq!((&content[..], taken), (&b"x"[..], text.len() - 4));
         assert_eq!(decoder.trailers(), b"Server-Timing: a;dur=1\r\ngrpc-status: 0\r\n");
         let mut out = Vec::new();
