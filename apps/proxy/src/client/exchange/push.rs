@@ -27,7 +27,10 @@ impl Exchange {
             taken = input.bytes.len().min(room);
             self.out.extend_from_slice(&input.bytes[..taken]);
         } else if !self.body.is_done() {
-            taken = self.take_body(input.bytes)?;
+            let answered = self.answered;
+            // Behind the beginning of a response, a refusal would be read as a part of it.
+            let told = |trouble| if answered { Trouble::Broken } else { trouble };
+            taken = self.take_body(input.bytes).map_err(told)?;
             if input.ended && taken == input.bytes.len() && !self.body.is_done() {
                 self.leave_server(Close::Reset, core);
                 return Err(Trouble::Broken); // the client has gone before its request was whole
