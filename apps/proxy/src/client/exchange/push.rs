@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-use super::{Exchange, Input, Trouble};
+use super::{Exchange, Input, Trouble, server};
 use crate::client::link::Wire;
 use crate::core::Core;
 use crate::http::Refusal;
@@ -61,7 +61,7 @@ impl Exchange {
             Err(e) if would_block(&e) => {}
             // It may have answered and closed before it took everything.
             Err(_) if core.net.is_readable(flow) => {}
-            Err(_) => self.server_failed(core)?,
+            Err(_) => self.server_failed(server::CLOSED, core)?,
         }
         Ok((taken, moved))
     }
