@@ -211,6 +211,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the request is a HEAD.
+    pub(super) fn is_head(&self) -> bool {
+        self.request.client.is_head
+    }
+
     /// Does what can be done now. Says how much of `input` was taken.
     ///
     /// # Errors
