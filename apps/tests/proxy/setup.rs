@@ -238,6 +238,18 @@ impl Proxy {
         self.ends_well();
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_none()
+    }
+
+    /// What it has said at its end.
+    #[track_caller]
+    pub fn ended(&self) -> Value {
+        let stdout = self.text("stdout");
+        serde_json::from_str(&stdout).unwrap_or_else(|e| panic!("{e}: {stdout}"))
+    }
+
     /// Insists that it ends as it should, after it was asked to.
     #[track_caller]
     pub fn ends_well(mut self) {
@@ -245,7 +257,7 @@ impl Proxy {
         let (stdout, stderr) = (self.text("stdout"), self.text("stderr"));
         assert_eq!(status.code(), Some(0), "exit code\n{stdout}\n{stderr}");
         assert!(!stderr.contains("panicked") && !stderr.contains("WARN"), "{stderr}");
-        let ended: Value = serde_json::from_str(&stdout).unwrap_or_else(|e| panic!("{e}: {stdout}"));
+        let ended = self.ended();
         assert_eq!(ended["leaked_buffers"], json!([]));
         assert_eq!(ended["abandoned_packets"], 0, "connections were given up");
         let pools = ended["statistics"]["pools"].as_array().expect("pools");

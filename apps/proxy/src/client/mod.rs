@@ -240,7 +240,7 @@ impl Client {
             Waits::Idle => self.state = State::Closing { linger: false, told: Told::Nothing },
             Waits::Head => {
                 self.record_refusal(&Refusal::Timeout, core);
-                self.refuse(&Refusal::Timeout, core);
+                self.refuse(&Refusal::Timeout, false, core);
             }
             Waits::Body | Waits::Connect | Waits::Response => {
                 let State::Exchange(exchange) = &mut self.state else { return Fate::Open };
@@ -429,7 +429,7 @@ impl Client {
             Ok(Parsed::Whole(request)) => request,
             Err(refusal) => {
                 self.record_refusal(&refusal, core);
-                self.refuse(&refusal, core);
+                self.refuse(&refusal, false, core);
                 return Ok(true);
             }
         };
@@ -437,6 +437,7 @@ impl Client {
         respond::make_id(&mut self.request_id);
         let close = core.stopping || self.requests >= shared.limits.requests;
         let from = respond::From { peer: &self.peer, id: &self.request_id, close };
+        let is_head = parsed.is_head;
         let mut exchange = core.exchange();
         match exchange.begin(&parsed, &from, core.now, &shared) {
             Ok(()) => {
@@ -446,7 +447,7 @@ impl Client {
             Err(refusal) => {
                 core.recycle(exchange);
                 self.record_refusal(&refusal, core);
-                self.refuse(&refusal, core);
+                self.refuse(&refusal, is_head, core);
             }
         }
         Ok(true)
@@ -502,13 +503,15 @@ impl Client {
     fn trouble(&mut self, trouble: Trouble, core: &mut Core) -> Result<(), Close> {
         match trouble {
             Trouble::Refuse(refusal) => {
+                let mut is_head = false;
                 if let State::Exchange(mut exchange) = std::mem::replace(&mut self.state, State::Head) {
+                    is_head = exchange.is_head();
                     exchange.abort(core);
                     exchange.refused(refusal.status());
                     self.record(&exchange, Some(refusal.reason()), core);
                     core.recycle(exchange);
                 }
-                self.refuse(&refusal, core);
+                self.refuse(&refusal, is_head, core);
                 Ok(())
             }
             // Half a response was sent: an end that looks like one would be a lie.
@@ -529,12 +532,12 @@ impl Client {
         }
     }
 
-    /// Answers with an error of the proxy's own, and closes.
-    fn refuse(&mut self, refusal: &Refusal, core: &mut Core) {
+    /// Answers with an error of the proxy's own, and closes. The answer to a HEAD has no content.
+    fn refuse(&mut self, refusal: &Refusal, is_head: bool, core: &mut Core) {
         if let Link::Open(connection) = &mut self.link {
             let mut response = Vec::with_capacity(1024);
             let request_id = respond::text(&self.request_id);
-            refusal.write(&Answer { request_id, ..Answer::default() }, &mut response);
+            refusal.write(&Answer { request_id, is_head, ..Answer::default() }, &mut response);
             Wire::new(connection, false).write(&[&response]);
             core.metrics.client_bytes_out.add(response.len() as u64);
         }

@@ -127,7 +127,7 @@ impl Upstreams {
         server.under_way += 1;
         self.metrics.server(group.first + chosen).requests.add(1);
         // One that was left out is tried by one request at a time.
-        if server.failures > 0 && server.failures >= group.config.max_fails.max(1) {
+        if group.config.max_fails > 0 && server.failures >= group.config.max_fails {
             server.down_until_ms = now_ms + group.config.fail.as_millis() as u64;
         }
         Some(id(chosen))

@@ -94,6 +94,8 @@ pub struct Exchange {
     upgraded: bool,
     /// Another server was to be found, or another connection.
     retried: bool,
+    /// What the client is told if none is found.
+    failure: Option<Refusal>,
     /// For statistics: when it began, when the server had the whole request, when the head of the response was there; in ticks.
     started: u64,
     asked_at: u64,
@@ -209,6 +211,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the request is a HEAD.
+    pub(super) fn is_head(&self) -> bool {
+        self.request.client.is_head
+    }
+
     /// Does what can be done now. Says how much of `input` was taken.
     ///
     /// # Errors
@@ -229,7 +236,7 @@ impl Exchange {
             match core.net.connected(flow) {
                 Ok(true) => self.connecting = false,
                 Ok(false) => return Ok((0, Next::Nothing)),
-                Err(_) => return self.server_failed(core).map(|()| (0, Next::More)),
+                Err(_) => return self.server_failed(server::UNREACHABLE, core).map(|()| (0, Next::More)),
             }
         }
         let (taken, pushed) = self.push(flow, input, wire, core)?;
@@ -280,10 +287,7 @@ impl Exchange {
     /// [`Trouble`].
     pub fn timed_out(&mut self, core: &mut Core) -> Result<(), Trouble> {
         if self.connecting {
-            return match self.server_failed(core) {
-                Err(Trouble::Refuse(_)) => Err(Trouble::Refuse(Refusal::GatewayTimeout)),
-                other => other,
-            };
+            return self.server_failed(Refusal::GatewayTimeout, core);
         }
         if self.answered {
             return Err(Trouble::Broken);

@@ -1,6 +1,6 @@
 //! From the server to the client.
 
-use super::{Answer, Exchange, Trouble};
+use super::{Answer, Exchange, Trouble, server};
 use crate::client::link::Wire;
 use crate::core::Core;
 use crate::http::body::{self, Decoder, Piece};
@@ -57,7 +57,7 @@ impl Exchange {
                 Ok(false)
             }
             Err(_) if self.answered || self.response.is_some() => Err(Trouble::Broken),
-            Err(_) => self.server_failed(core).map(|()| true),
+            Err(_) => self.server_failed(server::CLOSED, core).map(|()| true),
         };
         core.give_back(scratch);
         result
@@ -305,7 +305,7 @@ impl Exchange {
             self.leave_server(Close::Gracefully, core);
             return Ok(());
         }
-        let Some(answer) = &mut self.response else { return self.server_failed(core) };
+        let Some(answer) = &mut self.response else { return self.server_failed(server::CLOSED, core) };
         answer.keep_server = false;
         if answer.decoder.end_of_input().is_err() {
             self.leave_server(Close::Reset, core);

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-use super::{Exchange, Input, Trouble};
+use super::{Exchange, Input, Trouble, server};
 use crate::client::link::Wire;
 use crate::core::Core;
 use crate::http::Refusal;
@@ -27,7 +27,10 @@ impl Exchange {
             taken = input.bytes.len().min(room);
             self.out.extend_from_slice(&input.bytes[..taken]);
         } else if !self.body.is_done() {
-            taken = self.take_body(input.bytes)?;
+            let answered = self.answered;
+            // Behind the beginning of a response, a refusal would be read as a part of it.
+            let told = |trouble| if answered { Trouble::Broken } else { trouble };
+            taken = self.take_body(input.bytes).map_err(told)?;
             if input.ended && taken == input.bytes.len() && !self.body.is_done() {
                 self.leave_server(Close::Reset, core);
                 return Err(Trouble::Broken); // the client has gone before its request was whole
@@ -58,7 +61,7 @@ impl Exchange {
             Err(e) if would_block(&e) => {}
             // It may have answered and closed before it took everything.
             Err(_) if core.net.is_readable(flow) => {}
-            Err(_) => self.server_failed(core)?,
+            Err(_) => self.server_failed(server::CLOSED, core)?,
         }
         Ok((taken, moved))
     }

@@ -7,16 +7,19 @@ use crate::net::{Close, Flow};
 
 /// Servers tried for one request.
 const TRIES: usize = 3;
+/// There is no connection to a server.
+pub(super) const UNREACHABLE: Refusal = Refusal::BadGateway("the server cannot be reached");
+/// There was one.
+pub(super) const CLOSED: Refusal = Refusal::BadGateway("the server closed the connection before it answered");
 
 impl Exchange {
     /// Chooses a server and gets a connection to it.
     pub(super) fn find_server(&mut self, client: u32, core: &mut Core) -> Result<(), Trouble> {
-        let unavailable = Trouble::Refuse(Refusal::Unavailable);
         loop {
             let id = core
                 .upstreams
                 .choose(self.upstream, &self.tried, core.now_ms)
-                .ok_or(Trouble::Refuse(Refusal::Unavailable))?;
+                .ok_or(Trouble::Refuse(self.failure.unwrap_or(Refusal::Unavailable)))?;
             (self.server, self.last_server) = (Some(id), Some(id));
             if self.retried {
                 core.upstreams.metrics(id).retries.add(1);
@@ -39,8 +42,9 @@ impl Exchange {
             core.upstreams.ended(id);
             self.server = None;
             self.tried.push(id);
+            self.failure = Some(UNREACHABLE);
             if self.tried.len() >= TRIES {
-                return Err(unavailable);
+                return Err(Trouble::Refuse(UNREACHABLE));
             }
         }
     }
@@ -51,8 +55,9 @@ impl Exchange {
         (self.head_sent, self.out_sent) = (0, 0);
     }
 
-    /// The connection to the server failed before it answered. Tries another if nothing would be done twice.
-    pub(super) fn server_failed(&mut self, core: &mut Core) -> Result<(), Trouble> {
+    /// The connection to the server failed before it answered. Tries another if nothing would be done twice; if there is none,
+    /// the client is told `why`.
+    pub(super) fn server_failed(&mut self, why: Refusal, core: &mut Core) -> Result<(), Trouble> {
         let untouched = self.connecting || self.head_sent == 0;
         let (reused, server) = (self.reused, self.server);
         self.leave_server(Close::Reset, core);
@@ -67,10 +72,9 @@ impl Exchange {
             }
         }
         if self.begun || !(untouched || self.request.idempotent) || self.tried.len() >= TRIES {
-            return Err(Trouble::Refuse(Refusal::BadGateway(
-                "the server closed the connection before it answered",
-            )));
+            return Err(Trouble::Refuse(why));
         }
+        self.failure = Some(why);
         self.retried = true;
         Ok(())
     }
