@@ -35,7 +35,8 @@ fn check_types(plan: &Plan, proxy: &ProxyPlan) -> Result<(), Box<ConfigError>> {
     for media in &proxy.compress.types {
         Types::parse(&[&media.name]).map_err(|_| {
             let message = format!("{:?} is not a media type", media.name);
-            let help = "such as \"text/html\", \"text/*\", \"application/*+json\" or \"*/*\", without parameters";
+            let help =
+                "such as \"text/html\", \"text/*\", \"application/*+json\" or \"*/*\", without parameters";
             Box::new(plan.error(Diagnostic::new(media.span.clone(), message).help(help)))
         })?;
     }

@@ -111,8 +111,9 @@ impl ProxyMetrics {
         let Some(first) = self.workers.first() else { return Vec::new() };
         // All workers have the same.
         let totals = |(place, server): (usize, &ServerMetrics)| {
-            let number =
-                |of: fn(&ServerMetrics) -> &Counter| self.workers.iter().map(|w| of(w.server(place)).get()).sum();
+            let number = |of: fn(&ServerMetrics) -> &Counter| {
+                self.workers.iter().map(|w| of(w.server(place)).get()).sum()
+            };
             ServerTotals {
                 upstream: server.upstream.clone(),
                 server: server.server.clone(),

@@ -110,7 +110,8 @@ impl Pair {
         let leaf = webpki::EndEntityCert::try_from(self.chain.first()?).ok()?;
         // Its dates are looked at before who vouches for it, which is not asked here.
         let (time, usage) = (UnixTime::since_unix_epoch(time), webpki::KeyUsage::server_auth());
-        let date = |at: UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at.as_secs()));
+        let date =
+            |at: UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at.as_secs()));
         match leaf.verify_for_usage(&[], &[], &[], time, usage, None, None) {
             Err(webpki::Error::CertExpired { not_after, .. }) => {
                 Some(format!("has expired at {}", date(not_after)))
