@@ -17,8 +17,12 @@ fn make(folder: &Path, name: &str, algorithm: &'static SignatureAlgorithm, years
     let mut params = CertificateParams::new(vec!["a.example".to_owned()]).expect("a name");
     (params.not_before, params.not_after) = (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
     let certificate = params.self_signed(&key).expect("a certificate");
-    fs::write(folder.join(format!("{name}.pem")), certificate.pem()).expect("write");
-    write_key(&folder.join(format!("{name}.key")), &key.serialize_pem(), 0o600);
+    fs::write(folder.join(format!("{name}.pem")), pem("CERTIFICATE", certificate.der())).expect("write");
+    write_key(&folder.join(format!("{name}.key")), &pem("PRIVATE KEY", &key.serialize_der()), 0o600);
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(label, der))
 }
 
 fn write_key(path: &Path, pem: &str, mode: u32) {

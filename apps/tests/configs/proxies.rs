@@ -88,7 +88,7 @@ fn addresses() -> Vec<Wrong> {
     };
     let taken = "an address or a path of its own";
     vec![
-        listen("»\"localhost:8443\"", "\"localhost:8443\" is out of range", "[[proxy]]"),
+        listen("»\"localhost:8443\"", "this is not an address with a port", "127.0.0.1:8443"),
         listen(
             "\"127.0.0.1:1\", »\"127.0.0.1:1\"",
             "proxy \"w\" listens at 127.0.0.1:1 already",
@@ -123,7 +123,7 @@ fn devices() -> Vec<Wrong> {
         "[mempool.m]\nsize = »512\n[[proxy]]\nname = \"w\"\nlisten = [\"127.0.0.1:1\"]\nrsa = \"r\"\n";
     let few = "[mempool.»m]\nbuffers = 256\n[[proxy]]\nname = \"w\"\nlisten = [\"127.0.0.1:1\"]\nrsa = \"r\"\nzip = \"z\"\n";
     vec![
-        keys("rsa = »\"rr\"", "there is no device \"rr\"", "devices: r, z"),
+        keys("rsa = »\"rr\"", "there is no device \"rr\"", "did you mean \"r\"?"),
         keys("rsa = »\"z\"", "device \"z\" does ZIP, and RSA is needed", "soft-rsa"),
         keys("zip = »\"r\"", "device \"r\" does RSA, and ZIP is needed", "soft-zip"),
         bare(
