@@ -81,6 +81,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn limits(&mut self, table: &LimitsTable) -> LimitsPlan {
+        let before = self.errors.len();
         let plan = LimitsPlan {
             connections: self.ranged("connections", &table.connections, 1..=1_000_000) as usize,
             half_open: self.ranged("half_open", &table.half_open, 1..=1_000_000) as usize,
@@ -91,7 +92,7 @@ impl Planner<'_> {
             requests: self.ranged("requests", &table.requests, 1..=u64::MAX),
         };
         let (head, target) = (plan.head_bytes, plan.target_bytes);
-        if target >= head {
+        if target >= head && self.errors.len() == before {
             // At the one that is written: the other may be its default.
             let (span, help) = match table.target_bytes.span() {
                 written if !written.is_empty() => (written, format!("target_bytes = {}", head / 2)),
