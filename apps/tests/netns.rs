@@ -39,6 +39,9 @@ macro_rules! need {
     };
 }
 
+#[path = "netns/proxy.rs"]
+mod proxy;
+
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -129,7 +132,7 @@ impl Net {
             .unwrap();
         let mut started = Warpdrive { child, log, out };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !started.said().contains("pipeline \"") {
+        while !["pipeline \"", "proxy \""].iter().any(|word| started.said().contains(word)) {
             let ended = started.child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended at once: {}", started.said());
             assert!(Instant::now() < deadline, "it did not start: {}", started.said());

@@ -175,7 +175,12 @@ fn pairs(parts: &Parts<'_>) -> Result<(Vec<Pair>, Option<DemoCertificate>), Fail
     if !proxy.tls.certificates.is_empty() {
         return Ok((tls::pairs(plan, &proxy.tls).map_err(Failure::Config)?, None));
     }
-    let demo = DemoCertificate::in_folder(&demo::folder(), &[]).map_err(Failure::Demo)?;
+    // Those of this machine's loopback are in it anyway.
+    let others =
+        proxy.addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+    let others: Vec<String> = others.map(|ip| ip.to_string()).collect();
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    let demo = DemoCertificate::in_folder(&demo::folder(), &others).map_err(Failure::Demo)?;
     let placed = |path: &std::path::Path| Placed { name: path.display().to_string(), span: 0..0 };
     let pair = Pair::load(plan, &placed(&demo.certificate), &placed(&demo.key)).map_err(Failure::Config)?;
     Ok((vec![pair], Some(demo)))
