@@ -17,6 +17,8 @@ mod device;
 mod drain;
 #[path = "proxy/exchanges.rs"]
 mod exchanges;
+#[path = "proxy/gunzip.rs"]
+mod gunzip;
 #[path = "proxy/handshakes.rs"]
 mod handshakes;
 #[path = "proxy/hostile_tls.rs"]

@@ -14,7 +14,7 @@ use crate::setup::Setup;
 use crate::site::{site, text};
 
 /// A client before its handshake, and its first message.
-fn hello(version: &'static SupportedProtocolVersion) -> (ClientConnection, Vec<u8>) {
+pub fn hello(version: &'static SupportedProtocolVersion) -> (ClientConnection, Vec<u8>) {
     let (mut tls, mut bytes) = (tls(config(&[version]), "localhost"), Vec::new());
     tls.write_tls(&mut bytes).expect("a hello");
     (tls, bytes)
@@ -128,7 +128,7 @@ fn records_may_be_as_short_as_a_byte() {
 
 /// Where a client goes away.
 #[derive(Clone, Copy, Debug)]
-enum At {
+pub enum At {
     Connected,
     HalfHello,
     /// Its handshake is with the device, or was a moment ago.
@@ -140,11 +140,11 @@ enum At {
     Request,
 }
 
-const PLACES: [At; 7] =
+pub const PLACES: [At; 7] =
     [At::Connected, At::HalfHello, At::Hello, At::BeforeFinished, At::Finished, At::HalfRequest, At::Request];
 
 /// Goes away at a place, by a reset or in order.
-fn goes_away(to: SocketAddr, version: &'static SupportedProtocolVersion, at: At, by_reset: bool) {
+pub fn goes_away(to: SocketAddr, version: &'static SupportedProtocolVersion, at: At, by_reset: bool) {
     let mut tcp = tcp(to);
     let (mut tls, bytes) = hello(version);
     let upto = match at {

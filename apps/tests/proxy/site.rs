@@ -48,14 +48,6 @@ pub fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
             let body = exchange.whole_body()?;
             exchange.respond("application/octet-stream", &body)
         }
-        "/sink" => {
-            let (mut length, mut of) = (0, NO_SUM);
-            exchange.body(|piece| {
-                length += piece.len();
-                of = sum(of, piece);
-            })?;
-            exchange.respond("text/plain", format!("{length} {of:x}").as_bytes())
-        }
         "/chunks" => chunks(exchange, number),
         "/tagged" => tagged(exchange),
         "/part" => part(exchange),

@@ -7,7 +7,7 @@ use crate::site::{site, text};
 /// Behind each of the requests below, for those who are deceived.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-const REFUSED: &[(&str, &str, u16)] = &[
+pub const REFUSED: &[(&str, &str, u16)] = &[
     (
         "both framings",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -267,6 +267,10 @@ impl Client {
             core.want_room.push_back(self.id);
             return Ok(false);
         }
+        if self.taken >= INBOX {
+            self.inbox.drain(..self.taken);
+            self.taken = 0;
+        }
         let mut scratch = core.scratch();
         let result = core.net.recv(self.flow, &mut scratch);
         let result = match result {
