@@ -378,11 +378,6 @@ impl Client {
             self.state = State::Closing { linger: false, told: Told::Tls };
             return Ok(());
         }
-        if self.taken > 0 {
-            // What was worked on makes room: a body that goes on for ever takes no more than its part.
-            self.inbox.drain(..self.taken);
-            self.taken = 0;
-        }
         let mut reader = connection.reader();
         loop {
             match reader.fill_buf() {
