@@ -118,7 +118,7 @@ fn records_may_be_as_short_as_a_byte() {
         let mut short = config(&[version]);
         short.max_fragment_size = Some(32);
         let mut client = Client::with(proxy.v6, short, "localhost").expect("a handshake");
-        client.send(format!("POST /echo/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n"));
+        client.send("POST /echo/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n");
         client.send(text(5_000));
         assert!(client.response().body == text(5_000));
     }
