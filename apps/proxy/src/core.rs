@@ -127,6 +127,8 @@ pub struct Core {
     pub stopping: bool,
     /// Clients that cannot go on before a handshake has ended.
     pub want_room: VecDeque<u32>,
+    /// Clients that have more to do, and had their turn: which, and which of those that had the number.
+    pub turns: VecDeque<(u32, u32)>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where requests are taken down.
@@ -166,6 +168,7 @@ impl Core {
             now_ms,
             stopping: false,
             want_room: VecDeque::new(),
+            turns: VecDeque::new(),
             metrics,
             log,
             clock,

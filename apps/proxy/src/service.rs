@@ -156,6 +156,18 @@ impl Proxy {
         n
     }
 
+    /// Those that had their turn and were not done.
+    fn turns(&mut self) -> usize {
+        let n = self.core.turns.len();
+        for _ in 0..n {
+            let Some((id, generation)) = self.core.turns.pop_front() else { break };
+            if self.clients.get(id as usize).is_some_and(|client| client.generation() == generation) {
+                self.with(id, Client::take_turn);
+            }
+        }
+        n
+    }
+
     /// Those that had to wait for somebody else.
     fn waiting(&mut self) {
         for _ in 0..self.core.want_room.len() {
@@ -192,7 +204,7 @@ impl Service for Proxy {
         if stopping && !self.core.stopping {
             self.stop();
         }
-        let moved = self.events() + self.accept() + self.signed() + self.compressed();
+        let moved = self.turns() + self.events() + self.accept() + self.signed() + self.compressed();
         self.waiting();
         self.deadlines();
         self.core.net.flush();

@@ -15,7 +15,7 @@ use crate::common::{command, cpus};
 use crate::metrics::Metrics;
 
 /// How long anything may take that takes no time on a quiet machine.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a proxy is to be like. Each text is lines of TOML for its table.
 pub struct Setup<'a> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{Backend, Exchange, Then};
 use crate::client::{Client, get, is_broken};
 use crate::gunzip::Gunzip;
-use crate::setup::{PATIENCE, Setup};
+use crate::setup::{PATIENCE, Proxy, Setup};
 use crate::site::{NO_SUM, answer, noise, sum};
 
 const MIB: u64 = 1 << 20;
@@ -119,12 +119,8 @@ fn a_client_that_does_not_read_costs_little_and_is_given_up() {
     proxy.leaves_nothing();
 }
 
-#[test]
-fn one_who_downloads_all_the_time_leaves_room_for_others() {
-    let backend = site_with_long();
-    let proxy = Setup { servers: &[backend.address], ..Setup::default() }.start();
-    let mut others = Client::connect(proxy.v4);
-    others.get("/text/10");
+/// Downloads much, and says how many requests of another client were answered meanwhile.
+fn answered_during_a_download(proxy: &Proxy, others: &mut Client) -> u32 {
     let mut greedy = Client::connect(proxy.v4);
     let (begun, has_begun) = channel();
     let download = std::thread::spawn(move || {
@@ -142,7 +138,19 @@ fn one_who_downloads_all_the_time_leaves_room_for_others() {
         answered += 1;
     }
     assert_eq!(download.join().expect("it ends"), 256 * MIB);
-    assert!(answered >= 20, "only {answered} others were answered meanwhile");
+    answered
+}
+
+#[test]
+fn one_who_downloads_all_the_time_leaves_room_for_others() {
+    let backend = site_with_long();
+    let proxy = Setup { servers: &[backend.address], ..Setup::default() }.start();
+    let mut others = Client::connect(proxy.v4);
+    others.get("/text/10");
+    // A turn of a download is a MiB. Other programs may delay us, but not each time.
+    let answered: Vec<u32> = (0..3).map(|_| answered_during_a_download(&proxy, &mut others)).collect();
+    println!("{answered:?} others were answered during downloads");
+    assert!(answered.iter().filter(|n| **n >= 20).count() >= 2, "only {answered:?} others were answered");
     drop((others, backend));
     proxy.leaves_nothing();
 }

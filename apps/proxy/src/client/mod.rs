@@ -26,6 +26,8 @@ use link::{Link, Wire};
 
 /// Bytes of requests that are kept before they are worked on, beyond which nothing is received.
 const INBOX: usize = 64 << 10;
+/// Steps of one turn, each of at most 64 KiB in each direction: then it is the others' turn.
+const STEPS: usize = 16;
 /// What a connection that is idle may keep of its memory.
 const KEPT: usize = 2 << 10;
 /// How long the rest of what a client sends is read and thrown away after its last response, in milliseconds: closed at once,
@@ -119,6 +121,8 @@ pub struct Client {
     deadline: Deadline,
     /// The client takes nothing now.
     blocked: bool,
+    /// It has more to do, and waits for its next turn.
+    queued: bool,
     /// The client sends no more.
     ended: bool,
     requests: u64,
@@ -148,6 +152,7 @@ impl Client {
             waits: Waits::Nothing,
             deadline: Deadline::default(),
             blocked: false,
+            queued: false,
             ended: false,
             requests: 0,
             request_id: [b'0'; 32],
@@ -162,10 +167,23 @@ impl Client {
         self.generation
     }
 
-    /// Does all that can be done now.
+    /// Goes on where its last turn ended.
+    pub fn take_turn(&mut self, core: &mut Core) -> Fate {
+        self.queued = false;
+        self.advance(core)
+    }
+
+    /// Does what can be done now, and no more than others can wait for: two peers that are fast enough would never let it end.
     pub fn advance(&mut self, core: &mut Core) -> Fate {
         let mut moved = false;
-        loop {
+        for step in 1.. {
+            if step > STEPS {
+                if !self.queued {
+                    self.queued = true;
+                    core.turns.push_back((self.id, self.generation));
+                }
+                break;
+            }
             let step = self.receive(core).and_then(|received| {
                 let stepped = self.step(core)?;
                 let sent = self.send(core)?;
