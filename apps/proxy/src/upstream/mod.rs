@@ -127,7 +127,7 @@ impl Upstreams {
         server.under_way += 1;
         self.metrics.server(group.first + chosen).requests.add(1);
         // One that was left out is tried by one request at a time.
-        if server.failures > 0 && server.failures >= group.config.max_fails.max(1) {
+        if group.config.max_fails > 0 && server.failures >= group.config.max_fails {
             server.down_until_ms = now_ms + group.config.fail.as_millis() as u64;
         }
         Some(id(chosen))
@@ -204,5 +204,43 @@ impl Upstreams {
             let n = server.idle.iter().take_while(|idle| all || idle.until_ms <= now_ms).count();
             server.idle.drain(..n).for_each(|idle| close(idle.flow));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of two servers, one fails with each request it gets. How many requests each got of 20 at one moment.
+    fn shares(max_fails: u32) -> [usize; 2] {
+        let servers: Vec<SocketAddr> = ["127.0.0.1:1", "127.0.0.1:2"].map(|s| s.parse().unwrap()).into();
+        let names: Vec<(String, String)> =
+            servers.iter().map(|server| ("u".to_owned(), server.to_string())).collect();
+        let config = UpstreamConfig {
+            name: "u".to_owned(),
+            servers,
+            balance: Balance::RoundRobin,
+            keepalive: 0,
+            max_fails,
+            fail: Duration::from_secs(10),
+        };
+        let mut upstreams = Upstreams::new(vec![config], Duration::from_secs(1), Metrics::new(0, &names));
+        let mut shares = [0; 2];
+        for _ in 0..20 {
+            let id = upstreams.choose(0, &[], 1_000).expect("one is well");
+            shares[id.server as usize] += 1;
+            if id.server == 0 {
+                upstreams.failed(id, 1_000);
+            }
+            upstreams.ended(id);
+        }
+        shares
+    }
+
+    #[test]
+    fn a_server_is_left_out_after_so_many_failures_and_never_with_0() {
+        assert_eq!(shares(3), [3, 17]);
+        assert_eq!(shares(1), [1, 19]);
+        assert_eq!(shares(0), [10, 10]);
     }
 }
