@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use warpdrive_pipeline::config::{LimitsTable, TimeoutsTable};
+use warpdrive_pipeline::plan::{LimitsPlan, TimeoutsPlan};
 use warpdrive_pmd::clock::{Clock, ticks};
 
 use crate::client::exchange::Exchange;
@@ -37,11 +37,11 @@ pub struct Shared {
     /// The servers.
     pub upstreams: Vec<UpstreamConfig>,
     /// Limits.
-    pub limits: LimitsTable,
+    pub limits: LimitsPlan,
     /// Those of heads.
     pub heads: Limits,
     /// Timeouts.
-    pub timeouts: TimeoutsTable,
+    pub timeouts: TimeoutsPlan,
     /// What is compressed.
     pub compression: Compression,
     /// Where it listens.

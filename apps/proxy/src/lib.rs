@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod blocking;
+mod check;
 pub mod client;
 pub mod core;
 pub mod demo;
@@ -19,4 +20,5 @@ pub mod tls;
 pub mod upstream;
 pub mod zip;
 
-pub use maker::{Proxies, check};
+pub use check::check;
+pub use maker::Proxies;

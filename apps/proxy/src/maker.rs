@@ -24,12 +24,15 @@ use crate::tls::{self, Certificates, Lasting, Pair, Signatures};
 use crate::upstream::UpstreamConfig;
 use crate::zip::Zip;
 
+const _: () = assert!(crate::http::MAX_FIELDS == warpdrive_pipeline::plan::MOST_FIELDS);
+
 /// Makes proxies, and keeps what belongs to them beside their workers: it is to live as long as they do.
 #[derive(Default)]
 pub struct Proxies {
     demo: Option<DemoBackend>,
     logs: Vec<AccessLog>,
     admins: Vec<Admin>,
+    metrics: Vec<ProxyMetrics>,
 }
 
 impl Maker for Proxies {
@@ -62,10 +65,11 @@ impl Maker for Proxies {
             });
         }
         let draining = Arc::new(AtomicBool::new(false));
-        self.admin(parts, metrics.clone(), &draining, got)?;
+        let metrics_of_all = ProxyMetrics { name: proxy.name.clone(), workers: metrics.clone() };
+        self.admin(parts, metrics_of_all.clone(), &draining, got)?;
         let log = proxy.access_log.as_ref().map(|at| access_log(plan, at)).transpose()?;
         let shared = Arc::new(shared(proxy, upstreams, addresses, config, draining));
-        let session = parts.zip.map(|device| Zip::session(device, *proxy.compress.level.get_ref()));
+        let session = parts.zip.map(|device| Zip::session(device, proxy.compress.level));
         let session = session.transpose().map_err(failed)?;
         let mut seeds: Vec<Seed> = Vec::new();
         for (opened, metrics) in opened.into_iter().zip(metrics) {
@@ -80,11 +84,18 @@ impl Maker for Proxies {
             seeds.push(Box::new(move || Box::new(Proxy::new(made))));
         }
         self.logs.extend(log);
+        self.metrics.push(metrics_of_all);
         Ok(seeds)
     }
 }
 
 impl Proxies {
+    /// What the proxies that were made count, in the order of the plan. It may be kept longer than they live.
+    #[must_use]
+    pub fn metrics(&self) -> &[ProxyMetrics] {
+        &self.metrics
+    }
+
     /// The servers, and the program's own if one of them is.
     fn upstreams(&mut self, proxy: &ProxyPlan) -> std::io::Result<Vec<UpstreamConfig>> {
         let wants_demo = proxy.upstreams.iter().any(|u| u.servers.contains(&ServerPlan::Demo));
@@ -109,7 +120,7 @@ impl Proxies {
     fn admin(
         &mut self,
         parts: &Parts<'_>,
-        workers: Vec<Arc<Metrics>>,
+        metrics: ProxyMetrics,
         draining: &Arc<AtomicBool>,
         got: &mut Vec<String>,
     ) -> Result<(), ServiceError> {
@@ -120,7 +131,7 @@ impl Proxies {
         let report =
             |device: Arc<dyn Device>| DeviceReport { name: device.info().name, stats: device.stats() };
         let sources = Sources {
-            proxies: vec![ProxyMetrics { name: parts.proxy.name.clone(), workers }],
+            proxies: vec![metrics],
             devices: Box::new(move || devices.iter().filter_map(Weak::upgrade).map(report).collect()),
             more: Vec::new(),
             draining: Arc::clone(draining),
@@ -221,6 +232,7 @@ fn shared(
         upstream: route.upstream,
         compress: route.compress,
     };
+    let types: Vec<&str> = proxy.compress.types.iter().map(|t| &*t.name).collect();
     Shared {
         name: proxy.name.clone(),
         tls,
@@ -234,24 +246,11 @@ fn shared(
         limits: proxy.limits.clone(),
         timeouts: proxy.timeouts.clone(),
         compression: Compression {
-            types: Types::parse(&proxy.compress.types).unwrap_or_default(),
+            // Looked at by `check`.
+            types: Types::parse(&types).unwrap_or_default(),
             min_bytes: proxy.compress.min_bytes,
         },
         listen,
         draining,
     }
-}
-
-/// Looks at what the proxies of a plan name besides addresses: certificates, keys, suites.
-///
-/// # Errors
-/// [`ConfigError`] at the place of what is wrong.
-pub fn check(plan: &Plan) -> Result<(), Box<ConfigError>> {
-    for proxy in &plan.proxies {
-        let pairs = tls::pairs(plan, &proxy.tls)?;
-        let certificates = Certificates::new(&pairs, proxy.tls.unknown_name, None);
-        let certificates = certificates.map_err(|e| Box::new(plan.error(Diagnostic::new(0..0, e))))?;
-        tls::config(plan, &proxy.tls, &Lasting::none(), certificates)?;
-    }
-    Ok(())
 }

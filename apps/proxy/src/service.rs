@@ -220,6 +220,8 @@ impl Service for Proxy {
 
     fn close(mut self: Box<Self>) -> usize {
         let given_up = self.clients.len();
+        // What was counted since is not to be lost.
+        self.control(self.core.now);
         let core = &mut self.core;
         for client in self.clients.drain() {
             client.dispose(Close::Reset, core);

@@ -66,6 +66,11 @@ pub fn from_toml(e: &toml::de::Error, otherwise: Range<usize>) -> Diagnostic {
     if let Some((given, expected)) = after("invalid type: ") {
         return wrong_type(span, given, expected);
     }
+    // Of the standard library, for an address of a listener.
+    if message == "invalid socket address syntax" {
+        let help = "an IP address and a port: \"127.0.0.1:8443\", \"[::1]:8443\"";
+        return Diagnostic::new(span, "this is not an address with a port").help(help);
+    }
     if message == "wanted string or table" {
         return wrong_type(span, "something else", "string");
     }

@@ -20,8 +20,8 @@ use crate::diag::{ConfigError, Diagnostic};
 
 pub use devices::{AutoWord, DEVICE_DRIVERS, DeviceDriver, DeviceTable, EngineCoreChoice, RsaEngineKeys};
 pub use proxy::{
-    Balance, CheckTable, CompressTable, LimitsTable, LogTable, ProxyCertificate, ProxyTable, RouteTable,
-    TimeoutsTable, TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
+    Balance, CheckTable, CompressTable, LimitsTable, LogTable, Number, ProxyCertificate, ProxyTable,
+    RouteTable, TimeoutsTable, TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
 };
 use reader::Reader;
 pub use stages::{

@@ -7,6 +7,14 @@ use toml::Spanned;
 
 use super::Name;
 
+/// A number as it was written, with its place.
+pub type Number = Spanned<u64>;
+
+/// A number that is not written.
+fn number(n: u64) -> Number {
+    Spanned::new(0..0, n)
+}
+
 /// `[[proxy]]`: an HTTPS reverse proxy.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,9 +86,9 @@ pub struct TlsTable {
     /// Whether clients may resume sessions, by tickets.
     pub tickets: bool,
     /// Handshakes that may wait for their signature at a time, on one core. Beyond, connections are not accepted.
-    pub parked: Spanned<usize>,
+    pub parked: Number,
     /// How long a signature may take before the library computes it instead, in milliseconds.
-    pub sign_ms: u64,
+    pub sign_ms: Number,
 }
 
 impl Default for TlsTable {
@@ -91,8 +99,8 @@ impl Default for TlsTable {
             min_version: TlsVersion::Tls12,
             cipher_suites: Vec::new(),
             tickets: true,
-            parked: Spanned::new(0..0, 512),
-            sign_ms: 1_000,
+            parked: number(512),
+            sign_ms: number(1_000),
         }
     }
 }
@@ -133,28 +141,28 @@ pub enum TlsVersion {
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsTable {
     /// Connections of clients at a time, on one core.
-    pub connections: usize,
+    pub connections: Number,
     /// Bytes of the head of a request (else 431).
-    pub head_bytes: usize,
+    pub head_bytes: Number,
     /// Bytes of the target of a request (else 414).
-    pub target_bytes: usize,
+    pub target_bytes: Number,
     /// Fields of the head of a request (else 431).
-    pub fields: usize,
+    pub fields: Number,
     /// Bytes of the body of a request (else 413); 0: no limit.
-    pub body_bytes: u64,
+    pub body_bytes: Number,
     /// Requests of one connection, after which it is closed.
-    pub requests: u64,
+    pub requests: Number,
 }
 
 impl Default for LimitsTable {
     fn default() -> Self {
         Self {
-            connections: 16_384,
-            head_bytes: 16 << 10,
-            target_bytes: 8 << 10,
-            fields: 100,
-            body_bytes: 64 << 20,
-            requests: 1_000_000,
+            connections: number(16_384),
+            head_bytes: number(16 << 10),
+            target_bytes: number(8 << 10),
+            fields: number(100),
+            body_bytes: number(64 << 20),
+            requests: number(1_000_000),
         }
     }
 }
@@ -164,34 +172,34 @@ impl Default for LimitsTable {
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutsTable {
     /// From accepting a connection to the end of its handshake.
-    pub handshake_ms: u64,
+    pub handshake_ms: Number,
     /// From the first byte of a request to the end of its head (else 408).
-    pub head_ms: u64,
+    pub head_ms: Number,
     /// Between two requests of a connection.
-    pub idle_ms: u64,
+    pub idle_ms: Number,
     /// Between two pieces of a body, in either direction.
-    pub body_ms: u64,
-    /// For a connection to a server (else 504).
-    pub connect_ms: u64,
+    pub body_ms: Number,
+    /// For a connection to a server; then another is tried.
+    pub connect_ms: Number,
     /// From the end of a request to the head of its response (else 504).
-    pub response_ms: u64,
+    pub response_ms: Number,
     /// How long a connection to a server is kept unused.
-    pub upstream_idle_ms: u64,
+    pub upstream_idle_ms: Number,
     /// Between two pieces of a connection that was upgraded.
-    pub upgrade_ms: u64,
+    pub upgrade_ms: Number,
 }
 
 impl Default for TimeoutsTable {
     fn default() -> Self {
         Self {
-            handshake_ms: 10_000,
-            head_ms: 10_000,
-            idle_ms: 60_000,
-            body_ms: 30_000,
-            connect_ms: 5_000,
-            response_ms: 60_000,
-            upstream_idle_ms: 60_000,
-            upgrade_ms: 3_600_000,
+            handshake_ms: number(10_000),
+            head_ms: number(10_000),
+            idle_ms: number(60_000),
+            body_ms: number(30_000),
+            connect_ms: number(5_000),
+            response_ms: number(60_000),
+            upstream_idle_ms: number(60_000),
+            upgrade_ms: number(3_600_000),
         }
     }
 }
@@ -201,11 +209,11 @@ impl Default for TimeoutsTable {
 #[serde(deny_unknown_fields, default)]
 pub struct CompressTable {
     /// Level, 1 to 9.
-    pub level: Spanned<u8>,
+    pub level: Number,
     /// Shorter bodies are left as they are.
-    pub min_bytes: u64,
+    pub min_bytes: Number,
     /// Media types that are compressed; `"text/*"` is all of that kind.
-    pub types: Vec<String>,
+    pub types: Spanned<Vec<Name>>,
 }
 
 impl Default for CompressTable {
@@ -223,9 +231,9 @@ impl Default for CompressTable {
             "image/svg+xml",
         ];
         Self {
-            level: Spanned::new(0..0, 1),
-            min_bytes: 256,
-            types: types.iter().map(ToString::to_string).collect(),
+            level: number(1),
+            min_bytes: number(256),
+            types: Spanned::new(0..0, types.map(|t| Spanned::new(0..0, t.to_owned())).into()),
         }
     }
 }
@@ -251,13 +259,13 @@ pub struct UpstreamTable {
     pub balance: Balance,
     /// Unused connections that are kept for each server, on one core.
     #[serde(default = "thirty_two")]
-    pub keepalive: usize,
+    pub keepalive: Number,
     /// So many failures in a row, and a server is left out for `fail_ms`; 0: never.
     #[serde(default = "three")]
-    pub max_fails: u32,
+    pub max_fails: Number,
     /// How long a server is left out, in milliseconds.
     #[serde(default = "ten_seconds")]
-    pub fail_ms: u64,
+    pub fail_ms: Number,
     /// Requests sent to all servers from time to time, whether there is traffic or not.
     pub check: Option<CheckTable>,
 }
@@ -270,30 +278,30 @@ pub struct CheckTable {
     pub path: Name,
     /// How often, in milliseconds.
     #[serde(default = "five_seconds")]
-    pub interval_ms: u64,
+    pub interval_ms: Number,
     /// How long it may take, in milliseconds.
     #[serde(default = "one_second")]
-    pub timeout_ms: u64,
+    pub timeout_ms: Number,
 }
 
-fn thirty_two() -> usize {
-    32
+fn thirty_two() -> Number {
+    number(32)
 }
 
-fn three() -> u32 {
-    3
+fn three() -> Number {
+    number(3)
 }
 
-fn one_second() -> u64 {
-    1_000
+fn one_second() -> Number {
+    number(1_000)
 }
 
-fn five_seconds() -> u64 {
-    5_000
+fn five_seconds() -> Number {
+    number(5_000)
 }
 
-fn ten_seconds() -> u64 {
-    10_000
+fn ten_seconds() -> Number {
+    number(10_000)
 }
 
 /// How a server is chosen.

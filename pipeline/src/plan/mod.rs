@@ -32,7 +32,10 @@ use crate::strict::StrictPlan;
 use planner::{Planner, Supports};
 
 pub use devices::EnginePlan;
-pub use proxy::{ProxyPlan, RoutePlan, ServerPlan, TlsPlan, UpstreamPlan, ZIP_DEPTH};
+pub use proxy::{
+    CheckPlan, CompressPlan, LimitsPlan, MOST_FIELDS, ProxyPlan, RoutePlan, ServerPlan, TimeoutsPlan,
+    TlsPlan, UpstreamPlan, ZIP_DEPTH,
+};
 
 /// Requests in flight of a stage that does not say.
 pub const DEFAULT_DEPTH: usize = 64;

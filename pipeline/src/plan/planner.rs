@@ -38,6 +38,8 @@ impl Planner<'_> {
         self.sinks(&mut pipelines);
         let mut proxies = self.proxies(&pools);
         let devices = self.place(&mut pipelines, &mut proxies);
+        let on_cores: Vec<(usize, &str)> = pipelines.iter().map(|p| (p.lcore, &*p.name)).collect();
+        self.shared_cores(&proxies, &on_cores);
         let workers = self.workers(&pipelines, &proxies);
         let strict = self.strict(&devices);
         let mut plan = Plan {

@@ -8,15 +8,26 @@ use toml::Spanned;
 use super::planner::Planner;
 use super::{Placed, PoolPlan};
 use crate::config::{
-    Balance, CheckTable, CompressTable, DeviceDriver, LimitsTable, ProxyTable, RouteTable, TimeoutsTable,
-    TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
+    Balance, DeviceDriver, Name, ProxyCertificate, ProxyTable, TlsTable, TlsVersion, Transport, UnknownName,
+    UpstreamTable,
 };
-use crate::diag::known_names;
+
+mod addresses;
+mod notes;
+mod numbers;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use numbers::{CheckPlan, CompressPlan, LimitsPlan, MOST_FIELDS, TimeoutsPlan};
+pub use routes::RoutePlan;
 
 /// The word for the program's own backend among servers.
 const DEMO: &str = "demo";
 /// Requests to the compressing device that are under way at a time, on one core.
 pub const ZIP_DEPTH: usize = 64;
+/// What is signed in a handshake (256 bytes at most), and the longest signature, that of RSA-4096.
+const SIGNING_BYTES: usize = 256 + 512;
 
 /// A proxy with its names resolved.
 #[derive(Debug, Clone)]
@@ -31,9 +42,9 @@ pub struct ProxyPlan {
     pub zip: Option<usize>,
     pub pool: usize,
     pub tls: TlsPlan,
-    pub limits: LimitsTable,
-    pub timeouts: TimeoutsTable,
-    pub compress: CompressTable,
+    pub limits: LimitsPlan,
+    pub timeouts: TimeoutsPlan,
+    pub compress: CompressPlan,
     pub access_log: Option<Placed>,
     pub admin: Option<Placed>,
     pub upstreams: Vec<UpstreamPlan>,
@@ -64,7 +75,7 @@ pub struct UpstreamPlan {
     pub keepalive: usize,
     pub max_fails: u32,
     pub fail: Duration,
-    pub check: Option<CheckTable>,
+    pub check: Option<CheckPlan>,
 }
 
 /// A server.
@@ -74,17 +85,6 @@ pub enum ServerPlan {
     Address(SocketAddr),
     /// The program's own.
     Demo,
-}
-
-/// `[[proxy.route]]`.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields of the table in config/proxy.rs")]
-pub struct RoutePlan {
-    /// In lower case.
-    pub host: Option<String>,
-    pub path: String,
-    pub upstream: usize,
-    pub compress: bool,
 }
 
 impl ProxyPlan {
@@ -108,14 +108,13 @@ impl Planner<'_> {
         let config = self.config;
         let mut plans: Vec<ProxyPlan> = Vec::new();
         for table in &config.proxies {
-            let name = table.name.get_ref();
-            if plans.iter().any(|p| p.name == *name) {
-                let message = format!("there are two proxies {name:?}");
-                self.error(table.name.span(), message, "give each a name of its own");
-            }
+            self.new_name(&table.name, "proxies", plans.iter().map(|p| &*p.name));
             let plan = self.proxy(table, pools);
+            self.notes_on(table, &plan);
             plans.push(plan);
         }
+        self.places(&config.proxies);
+        self.system_calls(&config.proxies);
         plans
     }
 
@@ -125,12 +124,20 @@ impl Planner<'_> {
             let message = format!("proxy {name:?} listens nowhere");
             self.error(table.name.span(), message, "listen = [\"127.0.0.1:8443\"]");
         }
-        let device = |planner: &mut Self, name: &Option<_>, driver| {
-            name.as_ref().and_then(|name| planner.device(name, driver))
+        for (i, core) in table.cores.iter().enumerate() {
+            if table.cores[..i].iter().any(|other| other.get_ref() == core.get_ref()) {
+                self.error(core.span(), format!("core {} twice", core.get_ref()), "each core once");
+            }
+        }
+        let device = |planner: &mut Self, name: Option<&Name>, driver| {
+            name.and_then(|name| planner.device(name, driver))
         };
         let names: Vec<&str> = pools.iter().map(|p| p.config.name.as_str()).collect();
         let pool = table.mempool.as_ref();
         let pool = pool.and_then(|name| self.resolve(name, "mempool", names.iter().copied())).unwrap_or(0);
+        if table.rsa.is_some() {
+            self.room_to_sign(table, pool, pools);
+        }
         let upstreams = self.upstreams(table);
         let written = |a: &Spanned<SocketAddr>| Placed { name: a.get_ref().to_string(), span: a.span() };
         ProxyPlan {
@@ -139,12 +146,12 @@ impl Planner<'_> {
             transport: table.transport,
             listen: table.listen.iter().map(written).collect(),
             addresses: table.listen.iter().map(|a| *a.get_ref()).collect(),
-            rsa: device(self, &table.rsa, DeviceDriver::SoftRsa),
-            zip: device(self, &table.zip, DeviceDriver::SoftZip),
+            rsa: device(self, table.rsa.as_ref(), DeviceDriver::SoftRsa),
+            zip: device(self, table.zip.as_ref(), DeviceDriver::SoftZip),
             pool,
             tls: self.tls(&table.tls),
-            limits: table.limits.clone(),
-            timeouts: table.timeouts.clone(),
+            limits: self.limits(&table.limits),
+            timeouts: self.timeouts(&table.timeouts),
             compress: self.compress(&table.compress),
             access_log: table.log.access.as_ref().map(Placed::from),
             admin: table.admin.as_ref().map(Placed::from),
@@ -153,30 +160,46 @@ impl Planner<'_> {
         }
     }
 
-    fn tls(&mut self, table: &TlsTable) -> TlsPlan {
-        let parked = *table.parked.get_ref();
-        if parked == 0 || parked > warpdrive_pmd::engine::MAX_DEPTH {
-            let help = format!("parked = 1 to {}", warpdrive_pmd::engine::MAX_DEPTH);
-            self.error(table.parked.span(), format!("parked = {parked} is not possible"), help);
+    /// A name that is to be one, and no other's.
+    fn new_name<'n>(&mut self, name: &Name, whose: &str, mut others: impl Iterator<Item = &'n str>) {
+        let written = name.get_ref();
+        if written.is_empty() {
+            self.error(name.span(), "a name cannot be empty", "name = \"…\"");
+        } else if others.any(|other| other == written) {
+            let message = format!("there are two {whose} {written:?}");
+            self.error(name.span(), message, "give each a name of its own");
         }
-        let pair = |c: &crate::config::ProxyCertificate| (Placed::from(&c.certificate), Placed::from(&c.key));
+    }
+
+    /// The message and the signature of a handshake have to fit into a buffer.
+    fn room_to_sign(&mut self, table: &ProxyTable, pool: usize, pools: &[PoolPlan]) {
+        let config = &pools[pool].config;
+        if config.size.saturating_sub(config.headroom) >= SIGNING_BYTES {
+            return;
+        }
+        let (pool_name, size, least) = (&config.name, config.size, config.headroom + SIGNING_BYTES);
+        let spans = [self.config.mempools.get(pool).map(|m| m.value.size.span()), None];
+        let spans = spans.into_iter().flatten().chain(table.mempool.as_ref().map(Name::span));
+        let span = spans.into_iter().find(|span| !span.is_empty()).unwrap_or(table.name.span());
+        let message = format!(
+            "mempool {pool_name:?} has buffers of {size} bytes, and a signature of proxy {:?} needs {least}",
+            table.name.get_ref()
+        );
+        self.error(span, message, format!("size = {} or more", least.next_multiple_of(64)));
+    }
+
+    fn tls(&mut self, table: &TlsTable) -> TlsPlan {
+        let most = warpdrive_pmd::engine::MAX_DEPTH as u64;
+        let pair = |c: &ProxyCertificate| (Placed::from(&c.certificate), Placed::from(&c.key));
         TlsPlan {
             certificates: table.certificates.iter().map(pair).collect(),
             unknown_name: table.unknown_name,
             min_version: table.min_version,
             cipher_suites: table.cipher_suites.iter().map(Placed::from).collect(),
             tickets: table.tickets,
-            parked,
-            sign: Duration::from_millis(table.sign_ms),
+            parked: self.ranged("parked", &table.parked, 1..=most) as usize,
+            sign: Duration::from_millis(self.ranged("sign_ms", &table.sign_ms, 1..=60_000)),
         }
-    }
-
-    fn compress(&mut self, table: &CompressTable) -> CompressTable {
-        let level = *table.level.get_ref();
-        if !(1..=9).contains(&level) {
-            self.error(table.level.span(), format!("level = {level} is not possible"), "level = 1 to 9");
-        }
-        table.clone()
     }
 
     fn upstreams(&mut self, table: &ProxyTable) -> Vec<UpstreamPlan> {
@@ -187,11 +210,7 @@ impl Planner<'_> {
         }
         let mut plans: Vec<UpstreamPlan> = Vec::new();
         for upstream in &table.upstream {
-            let name = upstream.name.get_ref();
-            if plans.iter().any(|p| p.name == *name) {
-                let message = format!("there are two upstreams {name:?}");
-                self.error(upstream.name.span(), message, "give each a name of its own");
-            }
+            self.new_name(&upstream.name, "upstreams", plans.iter().map(|p| &*p.name));
             let plan = self.upstream(upstream);
             plans.push(plan);
         }
@@ -203,57 +222,35 @@ impl Planner<'_> {
             let message = format!("upstream {:?} has no servers", table.name.get_ref());
             self.error(table.name.span(), message, "servers = [\"127.0.0.1:8080\"]");
         }
-        if let Some(check) = table.check.as_ref().filter(|c| !c.path.get_ref().starts_with('/')) {
-            let message = format!("{:?} is not a path", check.path.get_ref());
-            self.error(check.path.span(), message, "a path begins with /");
-        }
-        let mut servers = Vec::new();
+        let mut servers: Vec<ServerPlan> = Vec::new();
         for server in &table.servers {
-            match (server.get_ref().as_str(), server.get_ref().parse()) {
-                (DEMO, _) => servers.push(ServerPlan::Demo),
-                (_, Ok(address)) => servers.push(ServerPlan::Address(address)),
-                (written, Err(_)) => self.error(
-                    server.span(),
-                    format!("{written:?} is not an address with a port"),
-                    "servers = [\"127.0.0.1:8080\", \"[::1]:8080\"], or \"demo\" for the backend of this program",
-                ),
+            let written = server.get_ref().as_str();
+            let Some(plan) = server_of(written) else {
+                let help = "servers = [\"127.0.0.1:8080\", \"[::1]:8080\"], or \"demo\" for the backend of this program";
+                self.error(server.span(), format!("{written:?} is not an address with a port"), help);
+                continue;
+            };
+            if servers.contains(&plan) {
+                self.error(server.span(), format!("server {written:?} twice"), "each server once");
             }
+            servers.push(plan);
         }
         UpstreamPlan {
             name: table.name.get_ref().clone(),
             servers,
             balance: table.balance,
-            keepalive: table.keepalive,
-            max_fails: table.max_fails,
-            fail: Duration::from_millis(table.fail_ms),
-            check: table.check.clone(),
+            keepalive: self.ranged("keepalive", &table.keepalive, 0..=65_536) as usize,
+            max_fails: self.ranged("max_fails", &table.max_fails, 0..=1_000_000) as u32,
+            fail: Duration::from_millis(self.milliseconds("fail_ms", &table.fail_ms)),
+            check: table.check.as_ref().map(|check| self.check(check)),
         }
     }
+}
 
-    fn routes(&mut self, table: &ProxyTable, upstreams: &[UpstreamPlan]) -> Vec<RoutePlan> {
-        if table.route.is_empty() {
-            return vec![RoutePlan { host: None, path: "/".to_owned(), upstream: 0, compress: true }];
-        }
-        table.route.iter().filter_map(|route| self.route(route, upstreams)).collect()
-    }
-
-    fn route(&mut self, table: &RouteTable, upstreams: &[UpstreamPlan]) -> Option<RoutePlan> {
-        let path = table.path.get_ref();
-        if !path.starts_with('/') {
-            self.error(table.path.span(), format!("{path:?} is not a path"), "a path begins with /");
-        }
-        let names = || upstreams.iter().map(|u| u.name.as_str());
-        let wanted = table.upstream.get_ref();
-        let Some(upstream) = names().position(|name| name == wanted) else {
-            let help = known_names(wanted, "upstreams", names());
-            self.error(table.upstream.span(), format!("there is no upstream {wanted:?}"), help);
-            return None;
-        };
-        Some(RoutePlan {
-            host: table.host.as_ref().map(|host| host.get_ref().to_ascii_lowercase()),
-            path: path.clone(),
-            upstream,
-            compress: table.compress,
-        })
+/// Port 0 is for who listens.
+fn server_of(written: &str) -> Option<ServerPlan> {
+    match written {
+        DEMO => Some(ServerPlan::Demo),
+        _ => written.parse().ok().filter(|a: &SocketAddr| a.port() != 0).map(ServerPlan::Address),
     }
 }

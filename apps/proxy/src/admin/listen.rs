@@ -31,18 +31,28 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens.
-pub fn open(listen: &str) -> Result<(Listener, Place, Option<SocketFile>), AdminError> {
+/// What is written is an address of the loopback, or a path.
+pub fn read(listen: &str) -> Result<Place, AdminError> {
     if listen.contains('/') {
-        let path = Path::new(listen);
-        let (listener, file) = socket(path)?;
-        return Ok((Listener::Unix(listener), Place::Path(path.to_owned()), Some(file)));
+        return Ok(Place::Path(PathBuf::from(listen)));
     }
     let address: SocketAddr =
         listen.parse().map_err(|_| AdminError::Neither { listen: listen.to_owned() })?;
     if !address.ip().is_loopback() {
         return Err(AdminError::NotLoopback { address });
     }
+    Ok(Place::Address(address))
+}
+
+/// Listens.
+pub fn open(listen: &str) -> Result<(Listener, Place, Option<SocketFile>), AdminError> {
+    let address = match read(listen)? {
+        Place::Address(address) => address,
+        Place::Path(path) => {
+            let (listener, file) = socket(&path)?;
+            return Ok((Listener::Unix(listener), Place::Path(path), Some(file)));
+        }
+    };
     let bound = TcpListener::bind(address).and_then(|l| Ok((l.local_addr()?, l)));
     let (address, listener) = bound.map_err(|cause| AdminError::Address { address, cause })?;
     Ok((Listener::Tcp(listener), Place::Address(address), None))

@@ -115,6 +115,14 @@ impl Admin {
     }
 }
 
+/// Whether an admin address can be one, without listening there.
+///
+/// # Errors
+/// [`AdminError`].
+pub fn check(listen: &str) -> Result<(), AdminError> {
+    listen::read(listen).map(drop)
+}
+
 /// Whether an error means that nobody listens any more.
 fn is_nobody(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)

@@ -11,6 +11,7 @@ mod label;
 #[cfg(test)]
 pub(crate) mod parse;
 mod prometheus;
+mod totals;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use device::DeviceReport;
 pub use histogram::{Histogram, Snapshot};
 pub use label::{Breaker, Counters, Handshake, HandshakeFailure, Label, SignedBy, Timeout};
 pub use prometheus::{Kind, Prometheus, Samples};
+pub use totals::{Kinds, ServerTotals, Totals, sum};
 
 use families::{FAMILIES, HISTOGRAMS};
 

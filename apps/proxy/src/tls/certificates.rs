@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{InconsistentKeys, SignatureAlgorithm};
@@ -71,6 +73,7 @@ impl Pair {
         let der = PrivateKeyDer::from_pem_file(key_file).map_err(|e| {
             refuse(key, format!("key {key_file:?} cannot be read: {e}"), "a PEM file with the private key")
         })?;
+        refuse_exposed(key_file).map_err(|why| refuse(key, why, &format!("chmod 600 {key_file}")))?;
         let library = any_supported_type(&der).map_err(|e| {
             refuse(
                 key,
@@ -78,7 +81,7 @@ impl Pair {
                 "a key of RSA (2,048 bits or more), ECDSA or Ed25519",
             )
         })?;
-        // The device reads the file by itself: it refuses keys that others may read, and checks the numbers.
+        // The device reads the file by itself, and checks the numbers.
         let rsa =
             (library.algorithm() == SignatureAlgorithm::RSA).then(|| RsaKey::load(key_file)).transpose();
         let rsa =
@@ -101,6 +104,25 @@ impl Pair {
         CertifiedKey::new(self.chain.clone(), key)
     }
 
+    /// Why its certificate is not valid at a time since 1970, if it is not.
+    #[must_use]
+    pub fn invalid_at(&self, time: Duration) -> Option<String> {
+        let leaf = webpki::EndEntityCert::try_from(self.chain.first()?).ok()?;
+        // Its dates are looked at before who vouches for it, which is not asked here.
+        let (time, usage) = (UnixTime::since_unix_epoch(time), webpki::KeyUsage::server_auth());
+        let date =
+            |at: UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at.as_secs()));
+        match leaf.verify_for_usage(&[], &[], &[], time, usage, None, None) {
+            Err(webpki::Error::CertExpired { not_after, .. }) => {
+                Some(format!("has expired at {}", date(not_after)))
+            }
+            Err(webpki::Error::CertNotValidYet { not_before, .. }) => {
+                Some(format!("is not valid before {}", date(not_before)))
+            }
+            _ => None,
+        }
+    }
+
     /// Its DNS names.
     #[must_use]
     pub fn names(&self) -> &[String] {
@@ -115,6 +137,15 @@ impl Pair {
             None => format!("{:?}", self.library.algorithm()),
         }
     }
+}
+
+/// Refuses a private key that group or others may access, of whatever kind it is.
+fn refuse_exposed(file: &str) -> Result<(), String> {
+    let mode = std::fs::metadata(file).map_or(0, |file| file.permissions().mode()) & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(format!("key {file:?} can be read or changed by others (its mode is {mode:o})"))
 }
 
 /// The DNS names that a certificate is for, in lower case.
