@@ -19,8 +19,10 @@ use warpdrive_pmd::engine::Engine as _;
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOptions};
 use warpdrive_pmd::port::Link;
 use warpdrive_proxy::Proxies;
+use warpdrive_proxy::metrics::ProxyMetrics;
 
 use crate::cli::{CheckArgs, RunArgs};
+use crate::show::Moment;
 use crate::{EX_CONFIG, show};
 
 /// The demonstration that runs without a file.
@@ -113,8 +115,9 @@ fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String),
         (None, None) => cores::auto(allowed)?,
     };
     lcores.validate(allowed)?;
-    let plan = Plan::new(&config, &lcores)?;
-    warpdrive_proxy::check(&plan).map_err(|e| *e)?;
+    let mut plan = Plan::new(&config, &lcores)?;
+    let notes = warpdrive_proxy::check(&plan).map_err(|e| *e)?;
+    plan.notes.extend(notes);
     Ok((plan, lcores, name))
 }
 
@@ -166,13 +169,14 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
         running.report.without.extend(demonstration_goes_without());
     }
     show::start(&running.report, &plan, &lcores, &name);
-    let asked = observe(&mut running, args, &stop);
+    let metrics = proxies.metrics().to_vec();
+    let asked = observe(&mut running, &metrics, args, &stop);
     let ended = running.join();
     drop(proxies);
     if args.check.json {
-        println!("{}", show::ended_json(&ended));
+        println!("{}", show::ended_json(&ended, &metrics));
     } else {
-        show::ended(&ended, asked);
+        show::ended(&ended, &metrics, asked);
     }
     for (pool, missing) in &ended.leaks {
         eprintln!("error: mempool {pool:?}: {missing} buffers did not come back");
@@ -181,8 +185,9 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
         eprintln!("error: a worker thread panicked: this is a bug");
     }
     if ended.abandoned > 0 {
+        let what = if plan.proxies.is_empty() { "packets" } else { "packets or connections" };
         eprintln!(
-            "warning: {} packets were given up because draining took longer than eal.drain_ms",
+            "warning: {} {what} were given up because draining took longer than eal.drain_ms",
             ended.abandoned
         );
     }
@@ -213,12 +218,17 @@ fn demonstration_goes_without() -> Vec<String> {
 }
 
 /// Watches until the workers have ended. Returns why they were asked to, if they were.
-fn observe(running: &mut Running, args: &RunArgs, stop: &AtomicBool) -> Option<&'static str> {
+fn observe(
+    running: &mut Running,
+    proxies: &[ProxyMetrics],
+    args: &RunArgs,
+    stop: &AtomicBool,
+) -> Option<&'static str> {
     const LOOK_EVERY: Duration = Duration::from_millis(20);
     let started = Instant::now();
     let mut asked = None;
     let mut next_second = started + Duration::from_secs(1);
-    let mut before = running.snapshot();
+    let mut before = Moment::new(running.snapshot(), proxies);
     while !running.is_finished() {
         std::thread::sleep(LOOK_EVERY);
         if asked.is_none() {
@@ -236,8 +246,8 @@ fn observe(running: &mut Running, args: &RunArgs, stop: &AtomicBool) -> Option<&
         if Instant::now() >= next_second {
             next_second += Duration::from_secs(1);
             running.collect_latency();
-            let now = running.snapshot();
-            for (old, new) in before.ports.iter().zip(&now.ports) {
+            let now = Moment::new(running.snapshot(), proxies);
+            for (old, new) in before.all.ports.iter().zip(&now.all.ports) {
                 match &new.link {
                     link if *link == old.link => {}
                     Link::Up => eprintln!("port {:?}: link up", new.name),
@@ -247,9 +257,9 @@ fn observe(running: &mut Running, args: &RunArgs, stop: &AtomicBool) -> Option<&
             if args.stats && args.check.json {
                 // The numbers at the end are the last line. Who reads no further needs no more of them.
                 let mut out = std::io::stdout().lock();
-                let _ = writeln!(out, "{}", show::second_json(&now)).and_then(|()| out.flush());
+                let _ = writeln!(out, "{}", show::second_json(&now, proxies)).and_then(|()| out.flush());
             } else if args.stats {
-                show::second(&before, &now);
+                show::second(&before, &now, proxies);
             }
             before = now;
         }

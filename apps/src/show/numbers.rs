@@ -1,163 +1,45 @@
-//! Plans, reports and statistics as people read them, and as JSON.
-
-use std::io::IsTerminal;
+//! Statistics, each second and at the end.
 
 use serde_json::{Value, json};
-use warpdrive_pipeline::config::Strict;
-use warpdrive_pipeline::cores::LcoreMap;
-use warpdrive_pipeline::plan::{EnginePlan, Plan, StagePlan, ZipPlan};
-use warpdrive_pipeline::running::{Ended, StartReport};
+use warpdrive_pipeline::running::Ended;
 use warpdrive_pipeline::snapshot::{
     DeviceSnapshot, LatencySnapshot, PipelineSnapshot, PortSnapshot, Snapshot,
 };
 use warpdrive_pipeline::strict::ThreadCalls;
-use warpdrive_pmd::engine::Placement;
-use warpdrive_pmd::engine::rsa::RsaOptions;
-use warpdrive_pmd::engine::zip::ZipOp;
 use warpdrive_pmd::port::Link;
+use warpdrive_proxy::metrics::{ProxyMetrics, Totals};
 
-/// Whether to colour what goes to `stream`.
-pub fn colour(stream: &impl IsTerminal) -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && stream.is_terminal()
+use super::{colour, count, proxy, time};
+
+/// All numbers at one moment.
+pub struct Moment {
+    /// Those of the dataplane.
+    pub all: Snapshot,
+    /// Those of the proxies.
+    pub proxies: Vec<Totals>,
 }
 
-/// What was got at start, and what was done without.
-pub fn start(report: &StartReport, plan: &Plan, lcores: &LcoreMap, name: &str) {
-    eprintln!("warpdrive {}: {name}, lcores {lcores}", env!("CARGO_PKG_VERSION"));
-    for line in &report.got {
-        eprintln!("  {line}");
-    }
-    for line in pipelines(plan) {
-        eprintln!("  {line}");
-    }
-    for line in plan.notes.iter().map(|n| format!("note: {n}")) {
-        eprintln!("  {line}");
-    }
-    if !report.without.is_empty() {
-        eprintln!("running without (\"warpdrive doctor --fix\" mends what it can):");
-        for line in &report.without {
-            eprintln!("  {line}");
-        }
+impl Moment {
+    /// Reads what the proxies count now.
+    pub fn new(all: Snapshot, proxies: &[ProxyMetrics]) -> Self {
+        Self { all, proxies: proxies.iter().map(ProxyMetrics::totals).collect() }
     }
 }
 
-fn stage_text(stage: &StagePlan, plan: &Plan) -> String {
-    let port = |i: usize| &plan.ports[i].name;
-    let device = |i: usize| &plan.devices[i].name;
-    match stage {
-        StagePlan::Rx { port: p, queue, burst } => format!("rx {}:{queue} (burst {burst})", port(*p)),
-        StagePlan::Tx { port: p, queue, .. } => format!("tx {}:{queue}", port(*p)),
-        StagePlan::Tee { port: p, queue } => format!("tee {}:{queue}", port(*p)),
-        StagePlan::Rsa { device: d, op, scheme, depth, .. } => {
-            format!("rsa {} {} {} (depth {depth})", device(*d), op.name(), scheme.name())
-        }
-        StagePlan::Zip(zip) => zip_text(zip, device(zip.device)),
-        StagePlan::Handoff { to, .. } => {
-            let names: Vec<&str> = to.iter().map(|i| plan.pipelines[*i].name.as_str()).collect();
-            format!("{} to {}", stage.kind(), names.join(", "))
-        }
-        other => other.kind().to_owned(),
+/// One line a second, and one for each proxy: rates and the latency so far.
+pub fn second(before: &Moment, now: &Moment, proxies: &[ProxyMetrics]) {
+    let (old, new) = (&before.all, &now.all);
+    let seconds = (new.uptime_seconds - old.uptime_seconds).max(1e-9);
+    if !new.pipelines.is_empty() {
+        eprintln!("{:>7.1}s {}", new.uptime_seconds, packets(old, new, seconds));
+    }
+    for (proxy, (old, new_totals)) in proxies.iter().zip(before.proxies.iter().zip(&now.proxies)) {
+        let line = proxy::second(&proxy.name, old, new_totals, seconds);
+        eprintln!("{:>7.1}s {line}", new.uptime_seconds);
     }
 }
 
-fn zip_text(zip: &ZipPlan, device: &str) -> String {
-    let ZipPlan { op, format, level, streams, refresh, depth, .. } = zip;
-    let level = if *op == ZipOp::Compress { format!(" level {level}") } else { String::new() };
-    let streams = match (streams, op) {
-        (0, _) => String::new(),
-        (n, ZipOp::Compress) => format!(", {n} streams begun anew every {refresh} packets"),
-        (n, ZipOp::Decompress) => format!(", {n} streams"),
-    };
-    let dictionary = if zip.dictionary.is_some() { " with dictionary" } else { "" };
-    format!(
-        "zip {device} {op:?} {format:?}{level}{dictionary} by {} (depth {depth}{streams})",
-        zip.by().name()
-    )
-    .to_lowercase()
-}
-
-fn pipelines(plan: &Plan) -> impl Iterator<Item = String> {
-    plan.pipelines.iter().map(|p| {
-        let stages: Vec<String> = p.stages.iter().map(|s| stage_text(s, plan)).collect();
-        format!("pipeline {:?} on core {}: {}", p.name, p.lcore, stages.join(" -> "))
-    })
-}
-
-/// How an engine is to work, where there is a choice.
-fn options(engine: &EnginePlan) -> String {
-    let EnginePlan::Rsa(RsaOptions { simd, passes, deadline, blinding, .. }) = engine else {
-        return String::new();
-    };
-    let passes = format!("{passes:?}").to_lowercase();
-    let deadline = match deadline.as_micros() {
-        0 => String::new(),
-        us => format!(", deadline {us} us"),
-    };
-    format!("; simd {}, passes {passes}{deadline}{}", simd.name(), if *blinding { ", blinding" } else { "" })
-}
-
-/// A plan, for `check`.
-pub fn plan(plan: &Plan, lcores: &LcoreMap, name: &str) {
-    println!("{name}: ok");
-    println!("lcores: {lcores}");
-    for d in &plan.devices {
-        let place = match d.placement {
-            Placement::Inline => "inline".to_owned(),
-            Placement::Core { cpu, .. } => format!("on cpu {cpu}, its own"),
-        };
-        println!("device {:?}: {place}{}", d.name, options(&d.engine));
-    }
-    for line in pipelines(plan) {
-        println!("{line}");
-    }
-    for pool in &plan.pools {
-        let sum: usize = pool.needs.iter().map(|(_, n)| n).sum();
-        println!(
-            "mempool {:?}: {} buffers of {} bytes, at most {sum} needed at once:",
-            pool.config.name, pool.config.buffers, pool.config.size
-        );
-        for (who, n) in &pool.needs {
-            println!("  {n:>6} {who}");
-        }
-    }
-    if plan.strict.mode != Strict::Off {
-        let allowed: Vec<String> = plan.strict.allowed().collect();
-        println!("strict: {}, allowed: {}", plan.strict.mode.name(), none_or(&allowed));
-    }
-    for note in &plan.notes {
-        println!("note: {note}");
-    }
-}
-
-fn none_or(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-/// A plan as JSON.
-pub fn plan_json(plan: &Plan, lcores: &LcoreMap, name: &str) -> Value {
-    json!({
-        "schema": "warpdrive.check.v1",
-        "config": name,
-        "lcores": lcores.to_string(),
-        "pipelines": plan.pipelines.iter().map(|p| json!({
-            "name": p.name,
-            "core": p.lcore,
-            "stages": p.stages.iter().map(|s| stage_text(s, plan)).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-        "mempools": plan.pools.iter().map(|p| json!({
-            "name": p.config.name,
-            "buffers": p.config.buffers,
-            "size": p.config.size,
-            "needs": p.needs.iter().map(|(who, n)| json!({ "holder": who, "buffers": n })).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-        "strict": { "mode": plan.strict.mode.name(), "allowed": plan.strict.allowed().collect::<Vec<_>>() },
-        "notes": plan.notes,
-    })
-}
-
-/// One line a second: rates and the latency so far.
-pub fn second(before: &Snapshot, now: &Snapshot) {
-    let seconds = (now.uptime_seconds - before.uptime_seconds).max(1e-9);
+fn packets(before: &Snapshot, now: &Snapshot, seconds: f64) -> String {
     let rate = |f: fn(&PortSnapshot) -> u64| {
         let sum = |s: &Snapshot| s.ports.iter().map(f).sum::<u64>();
         sum(now).saturating_sub(sum(before)) as f64 / seconds
@@ -176,32 +58,13 @@ pub fn second(before: &Snapshot, now: &Snapshot) {
             p.latency.map(|l| format!("{} p50 {} p99 {}", p.name, time(l.p50_ns), time(l.p99_ns)))
         })
         .collect();
-    eprintln!(
-        "{:>7.1}s rx {}/s tx {}/s dropped {} held {held} buffers {in_use} latency {}",
-        now.uptime_seconds,
+    format!(
+        "rx {}/s tx {}/s dropped {} held {held} buffers {in_use} latency {}",
         count(rx),
         count(tx),
         dropped(now).saturating_sub(dropped(before)),
         if latency.is_empty() { "-".to_owned() } else { latency.join(", ") }
-    );
-}
-
-fn count(n: f64) -> String {
-    match n {
-        n if n >= 1e6 => format!("{:.2}M", n / 1e6),
-        n if n >= 1e4 => format!("{:.1}k", n / 1e3),
-        n => format!("{n:.0}"),
-    }
-}
-
-/// A time in nanoseconds with a unit that fits.
-pub fn time(ns: u64) -> String {
-    match ns {
-        0..10_000 => format!("{ns} ns"),
-        10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
-        _ => format!("{:.1} s", ns as f64 / 1e9),
-    }
+    )
 }
 
 /// The numbers of a device, a line each.
@@ -241,13 +104,18 @@ fn device(d: &DeviceSnapshot, colour: bool) -> Vec<String> {
 }
 
 /// The numbers at the end.
-pub fn ended(ended: &Ended, asked: Option<&str>) {
+pub fn ended(ended: &Ended, proxies: &[ProxyMetrics], asked: Option<&str>) {
     let s = &ended.snapshot;
     let why = asked.map_or("input at its end".to_owned(), |why| format!("stopped by {why}"));
     println!("ran {:.3} s, {why}\n", s.uptime_seconds);
-    ports(&s.ports);
+    if !s.ports.is_empty() {
+        ports(&s.ports);
+    }
     for p in &s.pipelines {
         pipeline(p);
+    }
+    for line in proxies.iter().flat_map(proxy::ended) {
+        println!("{line}");
     }
     for (name, (packets, bytes)) in &s.counts {
         println!("count {name:?}: {packets} packets, {bytes} bytes");
@@ -344,16 +212,25 @@ fn percentiles(l: Option<LatencySnapshot>) -> String {
     }
 }
 
+/// The numbers of the dataplane with those of the proxies, if there are any.
+fn statistics(all: &Snapshot, proxies: &[ProxyMetrics]) -> Value {
+    let mut statistics = json!(all);
+    if !proxies.is_empty() {
+        statistics["proxies"] = proxies.iter().map(ProxyMetrics::to_json).collect();
+    }
+    statistics
+}
+
 /// The numbers of this second, as JSON.
-pub fn second_json(now: &Snapshot) -> Value {
-    json!({ "schema": "warpdrive.stats.v1", "statistics": now })
+pub fn second_json(now: &Moment, proxies: &[ProxyMetrics]) -> Value {
+    json!({ "schema": "warpdrive.stats.v1", "statistics": statistics(&now.all, proxies) })
 }
 
 /// The numbers at the end, as JSON.
-pub fn ended_json(ended: &Ended) -> Value {
+pub fn ended_json(ended: &Ended, proxies: &[ProxyMetrics]) -> Value {
     json!({
         "schema": "warpdrive.run.v1",
-        "statistics": ended.snapshot,
+        "statistics": statistics(&ended.snapshot, proxies),
         "leaked_buffers": ended.leaks.iter().map(|(p, n)| json!({ "mempool": p, "buffers": n })).collect::<Vec<_>>(),
         "abandoned_packets": ended.abandoned,
         "failures": ended.failures.iter().map(|(p, what)| json!({ "port": p, "what": what })).collect::<Vec<_>>(),
