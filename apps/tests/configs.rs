@@ -1,9 +1,15 @@
 //! Wrong configurations: each is refused with exit code 78, at the right place, in words that help. And the examples in
 //! configs/ are right.
 
+#[path = "configs/certificates.rs"]
+mod certificates;
 mod common;
 #[path = "configs/pipelines.rs"]
 mod pipelines;
+#[path = "configs/proxies.rs"]
+mod proxies;
+#[path = "configs/proxy_plans.rs"]
+mod proxy_plans;
 #[path = "configs/tables.rs"]
 mod tables;
 
@@ -125,6 +131,11 @@ fn wrong_toml_and_wrong_tables_are_refused_at_their_place_and_with_help() {
 #[test]
 fn wrong_pipelines_and_stages_are_refused_at_their_place_and_with_help() {
     all_are_refused(&pipelines::cases());
+}
+
+#[test]
+fn wrong_proxies_are_refused_at_their_place_and_with_help() {
+    all_are_refused(&proxies::cases());
 }
 
 #[test]

@@ -195,12 +195,12 @@ fn accelerators() -> Vec<Wrong> {
         ),
         stage(
             r#"{ rsa = »"z", op = "sign", scheme = "pss-sha256", key = "k" }"#,
-            "device \"z\" does ZIP, and this stage needs RSA",
+            "device \"z\" does ZIP, and RSA is needed here",
             "soft-rsa",
         ),
         stage(
             r#"{ zip = »"r", op = "compress" }"#,
-            "device \"r\" does RSA, and this stage needs ZIP",
+            "device \"r\" does RSA, and ZIP is needed here",
             "soft-zip",
         ),
         stage(r#"{ zip = »"wobble", op = "compress" }"#, "there is no device \"wobble\"", "devices: r, z"),
