@@ -105,7 +105,7 @@ fn none_or(names: &[String]) -> String {
 
 /// A plan as JSON.
 pub fn plan_json(plan: &Plan, lcores: &LcoreMap, name: &str) -> Value {
-    json!({
+    let mut all = json!({
         "schema": "warpdrive.check.v1",
         "config": name,
         "lcores": lcores.to_string(),
@@ -114,7 +114,6 @@ pub fn plan_json(plan: &Plan, lcores: &LcoreMap, name: &str) -> Value {
             "core": p.lcore,
             "stages": p.stages.iter().map(|s| stage_text(s, plan)).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "proxies": proxy::plan_json(plan),
         "mempools": plan.pools.iter().map(|p| json!({
             "name": p.config.name,
             "buffers": p.config.buffers,
@@ -123,5 +122,9 @@ pub fn plan_json(plan: &Plan, lcores: &LcoreMap, name: &str) -> Value {
         })).collect::<Vec<_>>(),
         "strict": { "mode": plan.strict.mode.name(), "allowed": plan.strict.allowed().collect::<Vec<_>>() },
         "notes": plan.notes,
-    })
+    });
+    if !plan.proxies.is_empty() {
+        all["proxies"] = proxy::plan_json(plan);
+    }
+    all
 }

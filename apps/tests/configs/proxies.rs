@@ -118,6 +118,45 @@ fn addresses() -> Vec<Wrong> {
     ]
 }
 
+fn user_space() -> Vec<Wrong> {
+    // Port a, which no pipeline uses.
+    let user = |keys: &str, message, help| {
+        let proxy = format!("[[proxy]]\nname = \"w\"\ntransport = \"userspace\"\n{keys}\n{UPSTREAM}");
+        bare(&proxy, message, help)
+    };
+    let listen = "listen = [\"192.0.2.7:443\"]";
+    let right = format!("port = \"a\"\naddresses = [\"192.0.2.7/24\"]\n{listen}");
+    let nameless = format!("[[proxy]]\nname = »\"w\"\ntransport = \"userspace\"\n{listen}\n");
+    let strict = format!(
+        "[eal]\nstrict = »\"kill\"\n[[proxy]]\nname = \"w\"\ntransport = \"userspace\"\n{right}\n{UPSTREAM}"
+    );
+    let for_user_space = "this is for transport = \"userspace\"";
+    vec![
+        keys("port = »\"a\"", for_user_space, "leave it out"),
+        keys("mac = »\"02:00:00:00:00:07\"", for_user_space, "leave it out"),
+        keys("addresses = [»\"192.0.2.7/24\"]", for_user_space, "leave it out"),
+        keys("gateways = [»\"192.0.2.1\"]", for_user_space, "leave it out"),
+        bare(&format!("{nameless}{UPSTREAM}"), "does TCP by itself and has no port", "[port.NAME]"),
+        user(&right.replace("\"a\"", "»\"aa\""), "there is no port \"aa\"", "did you mean \"a\"?"),
+        user(
+            &right.replace("[\"192.0.2.7/24\"]", "[»\"192.0.2.7\"]").replace("192.0.2.7:443", "0.0.0.0:443"),
+            "\"192.0.2.7\" is not an address of an interface with the length of its prefix",
+            "192.0.2.7/24",
+        ),
+        user(
+            &right.replace("\"192.0.2.7:443", "»\"192.0.2.8:443"),
+            "192.0.2.8 is none of the addresses of proxy \"w\"",
+            "0.0.0.0 or [::] for all",
+        ),
+        user(
+            &format!("{right}\nmac = »\"03:00:00:00:00:07\""),
+            "this is the address of a group",
+            "02:00:00:00:00:07",
+        ),
+        bare(&strict, "proxy \"w\": servers are reached by sockets", "strict = \"off\""),
+    ]
+}
+
 fn devices() -> Vec<Wrong> {
     let small =
         "[mempool.m]\nsize = »512\n[[proxy]]\nname = \"w\"\nlisten = [\"127.0.0.1:1\"]\nrsa = \"r\"\n";
@@ -348,13 +387,17 @@ fn eal() -> Vec<Wrong> {
     vec![
         eal(
             "strict = »\"kill\"",
-            "strict = \"kill\" does not go together with transport = \"kernel\" of proxy \"w\"",
+            "strict = \"kill\" does not go together with proxy \"w\": sockets are system calls",
             "off",
         ),
-        eal("strict = »\"log\"", "strict = \"log\" does not go together with transport = \"kernel\"", "off"),
+        eal(
+            "strict = »\"log\"",
+            "strict = \"log\" does not go together with proxy \"w\": sockets are system calls",
+            "off",
+        ),
         eal(
             "require = [\"locked\", »\"no-syscalls\"]",
-            "\"no-syscalls\" does not go together with transport = \"kernel\" of proxy \"w\"",
+            "\"no-syscalls\" does not go together with proxy \"w\": sockets are system calls",
             "leave it out",
         ),
     ]

@@ -194,7 +194,7 @@ pub struct TimeoutsTable {
     pub idle_ms: Number,
     /// Between two pieces of a body, in either direction.
     pub body_ms: Number,
-    /// For a connection to a server (else 504).
+    /// For a connection to a server; then another is tried.
     pub connect_ms: Number,
     /// From the end of a request to the head of its response (else 504).
     pub response_ms: Number,

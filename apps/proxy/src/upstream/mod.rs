@@ -206,3 +206,41 @@ impl Upstreams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of two servers, one fails with each request it gets. How many requests each got of 20 at one moment.
+    fn shares(max_fails: u32) -> [usize; 2] {
+        let servers: Vec<SocketAddr> = ["127.0.0.1:1", "127.0.0.1:2"].map(|s| s.parse().unwrap()).into();
+        let names: Vec<(String, String)> =
+            servers.iter().map(|server| ("u".to_owned(), server.to_string())).collect();
+        let config = UpstreamConfig {
+            name: "u".to_owned(),
+            servers,
+            balance: Balance::RoundRobin,
+            keepalive: 0,
+            max_fails,
+            fail: Duration::from_secs(10),
+        };
+        let mut upstreams = Upstreams::new(vec![config], Duration::from_secs(1), Metrics::new(0, &names));
+        let mut shares = [0; 2];
+        for _ in 0..20 {
+            let id = upstreams.choose(0, &[], 1_000).expect("one is well");
+            shares[id.server as usize] += 1;
+            if id.server == 0 {
+                upstreams.failed(id, 1_000);
+            }
+            upstreams.ended(id);
+        }
+        shares
+    }
+
+    #[test]
+    fn a_server_is_left_out_after_so_many_failures_and_never_with_0() {
+        assert_eq!(shares(3), [3, 17]);
+        assert_eq!(shares(1), [1, 19]);
+        assert_eq!(shares(0), [10, 10]);
+    }
+}

@@ -46,11 +46,15 @@ impl Planner<'_> {
         }
     }
 
-    /// Refuses what is not to call the kernel where the kernel does TCP.
+    /// Refuses what is not to call the kernel: sockets of clients are the kernel's, or at least those of servers.
     pub(super) fn system_calls(&mut self, tables: &[ProxyTable]) {
-        let Some(table) = tables.iter().find(|table| table.transport == Transport::Kernel) else { return };
+        let Some(table) = tables.first() else { return };
         let (config, name) = (self.config, table.name.get_ref());
-        let because = format!("transport = \"kernel\" of proxy {name:?}: sockets are system calls");
+        let what = match table.transport {
+            Transport::Kernel => "sockets are system calls",
+            Transport::Userspace => "servers are reached by sockets, and those are system calls",
+        };
+        let because = format!("proxy {name:?}: {what}");
         let strict = config.eal.strict.get_ref();
         if *strict != Strict::Off {
             let message = format!("strict = {:?} does not go together with {because}", strict.name());
