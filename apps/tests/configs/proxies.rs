@@ -69,7 +69,7 @@ fn tables() -> Vec<Wrong> {
         ),
         two("name = »\"w\"\nlisten = [\"127.0.0.1:1\"]", "there are two proxies \"w\"", "a name of its own"),
         keys("»lisen = 1", "unknown key \"lisen\"", "did you mean \"listen\"?"),
-        keys("»wobble = 1", "unknown key \"wobble\"", "name, cores, transport, listen"),
+        keys("»wobble = 1", "unknown key \"wobble\"", "name, cores, transport, port"),
         keys("transport = »\"kernal\"", "\"kernal\" is not known", "did you mean \"kernel\"?"),
         keys("cores = »0", "a list is expected", "[ … ]"),
         keys("cores = [0, »0]", "core 0 twice", "each core once"),
@@ -210,6 +210,7 @@ fn limits() -> Vec<Wrong> {
             "connections = 0 is not possible",
             "connections = 1 to 1000000",
         ),
+        keys("limits = { half_open = »0 }", "half_open = 0 is not possible", "half_open = 1 to 1000000"),
         keys("limits = { head_bytes = »1023 }", "head_bytes = 1023 is not possible", "1024 to 65536"),
         keys("limits = { head_bytes = »65537 }", "head_bytes = 65537 is not possible", "1024 to 65536"),
         keys("limits = { target_bytes = »63 }", "target_bytes = 63 is not possible", "64 to 65536"),
@@ -228,7 +229,7 @@ fn limits() -> Vec<Wrong> {
         keys("limits = { requests = »0 }", "requests = 0 is not possible", "requests = 1 or more"),
         keys("limits = { body_bytes = »-1 }", "-1", "0 or more"),
         keys("limits = { body_bytes = »\"64M\" }", "a whole number is expected", "without quotes"),
-        keys("limits = { »body = 1 }", "unknown key \"body\"", "connections, head_bytes"),
+        keys("limits = { »body = 1 }", "unknown key \"body\"", "head_bytes, target_bytes"),
     ]
 }
 

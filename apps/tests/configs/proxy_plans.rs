@@ -35,6 +35,7 @@ fn a_plan_shows_its_proxies_as_text_and_as_json() {
         "name": "site",
         "cores": [0],
         "listen": ["127.0.0.1:8444"],
+        "port": null,
         "rsa": "rsa0",
         "zip": "zip0",
         "admin": "127.0.0.1:9444",
@@ -44,6 +45,10 @@ fn a_plan_shows_its_proxies_as_text_and_as_json() {
         ],
     }]);
     assert_eq!(json["proxies"], expected);
+    let tap = examples().join("https-proxy-tap.toml");
+    let text = run(folder.path(), ["check", "-l", "0", tap.to_str().expect("UTF-8")]).well().stdout;
+    let line = "proxy \"demo\" on core 0 at 192.0.2.7:443, [2001:db8::7]:443 of port wire: signed by rsa0";
+    assert!(text.contains(line), "no {line:?} in {text}");
 }
 
 /// A proxy at a port of its own, with one client that speaks no TLS. Its output with these options.
