@@ -13,12 +13,9 @@ pub(super) fn plan(plan: &Plan) -> impl Iterator<Item = String> {
         let [rsa, zip] = devices(plan, proxy);
         let rsa = rsa.map_or_else(|| "signed by the library".to_owned(), |rsa| format!("signed by {rsa}"));
         let zip = zip.map_or_else(|| "not compressed".to_owned(), |zip| format!("compressed by {zip}"));
-        let first = format!(
-            "proxy {:?} on {} at {}: {rsa}, {zip}",
-            proxy.name,
-            cores(&proxy.lcores),
-            listen.join(", ")
-        );
+        let port = port(plan, proxy).map_or_else(String::new, |port| format!(" of port {port}"));
+        let (name, cores, listen) = (&proxy.name, cores(&proxy.lcores), listen.join(", "));
+        let first = format!("proxy {name:?} on {cores} at {listen}{port}: {rsa}, {zip}");
         std::iter::once(first).chain(routes(proxy))
     })
 }
@@ -41,6 +38,11 @@ fn cores(lcores: &[usize]) -> String {
 
 fn devices<'p>(plan: &'p Plan, proxy: &ProxyPlan) -> [Option<&'p str>; 2] {
     [proxy.rsa, proxy.zip].map(|device| device.map(|i| &*plan.devices[i].name))
+}
+
+/// The port whose frames it lives on, if the kernel does not do TCP for it.
+fn port<'p>(plan: &'p Plan, proxy: &ProxyPlan) -> Option<&'p str> {
+    proxy.user.as_ref().map(|user| &*plan.ports[user.port].name)
 }
 
 fn server(server: &ServerPlan) -> String {
@@ -68,6 +70,7 @@ pub(super) fn plan_json(plan: &Plan) -> Value {
             "name": proxy.name,
             "cores": proxy.lcores,
             "listen": proxy.listen.iter().map(|at| &at.name).collect::<Vec<_>>(),
+            "port": port(plan, proxy),
             "rsa": rsa,
             "zip": zip,
             "admin": proxy.admin.as_ref().map(|at| &at.name),

@@ -69,7 +69,7 @@ fn tables() -> Vec<Wrong> {
         ),
         two("name = »\"w\"\nlisten = [\"127.0.0.1:1\"]", "there are two proxies \"w\"", "a name of its own"),
         keys("»lisen = 1", "unknown key \"lisen\"", "did you mean \"listen\"?"),
-        keys("»wobble = 1", "unknown key \"wobble\"", "name, cores, transport, listen"),
+        keys("»wobble = 1", "unknown key \"wobble\"", "name, cores, transport, port"),
         keys("transport = »\"kernal\"", "\"kernal\" is not known", "did you mean \"kernel\"?"),
         keys("cores = »0", "a list is expected", "[ … ]"),
         keys("cores = [0, »0]", "core 0 twice", "each core once"),
@@ -115,6 +115,45 @@ fn addresses() -> Vec<Wrong> {
         ),
         keys("admin = »\"9443\"", "neither an address nor a path", "127.0.0.1:9443"),
         keys("admin = »\"192.0.2.1:9443\"", "is not of the loopback", "127.0.0.1:9443"),
+    ]
+}
+
+fn user_space() -> Vec<Wrong> {
+    // Port a, which no pipeline uses.
+    let user = |keys: &str, message, help| {
+        let proxy = format!("[[proxy]]\nname = \"w\"\ntransport = \"userspace\"\n{keys}\n{UPSTREAM}");
+        bare(&proxy, message, help)
+    };
+    let listen = "listen = [\"192.0.2.7:443\"]";
+    let right = format!("port = \"a\"\naddresses = [\"192.0.2.7/24\"]\n{listen}");
+    let nameless = format!("[[proxy]]\nname = »\"w\"\ntransport = \"userspace\"\n{listen}\n");
+    let strict = format!(
+        "[eal]\nstrict = »\"kill\"\n[[proxy]]\nname = \"w\"\ntransport = \"userspace\"\n{right}\n{UPSTREAM}"
+    );
+    let for_user_space = "this is for transport = \"userspace\"";
+    vec![
+        keys("port = »\"a\"", for_user_space, "leave it out"),
+        keys("mac = »\"02:00:00:00:00:07\"", for_user_space, "leave it out"),
+        keys("addresses = [»\"192.0.2.7/24\"]", for_user_space, "leave it out"),
+        keys("gateways = [»\"192.0.2.1\"]", for_user_space, "leave it out"),
+        bare(&format!("{nameless}{UPSTREAM}"), "does TCP by itself and has no port", "[port.NAME]"),
+        user(&right.replace("\"a\"", "»\"aa\""), "there is no port \"aa\"", "did you mean \"a\"?"),
+        user(
+            &right.replace("[\"192.0.2.7/24\"]", "[»\"192.0.2.7\"]").replace("192.0.2.7:443", "0.0.0.0:443"),
+            "\"192.0.2.7\" is not an address of an interface with the length of its prefix",
+            "192.0.2.7/24",
+        ),
+        user(
+            &right.replace("\"192.0.2.7:443", "»\"192.0.2.8:443"),
+            "192.0.2.8 is none of the addresses of proxy \"w\"",
+            "0.0.0.0 or [::] for all",
+        ),
+        user(
+            &format!("{right}\nmac = »\"03:00:00:00:00:07\""),
+            "this is the address of a group",
+            "02:00:00:00:00:07",
+        ),
+        bare(&strict, "proxy \"w\": servers are reached by sockets", "strict = \"off\""),
     ]
 }
 
@@ -171,6 +210,7 @@ fn limits() -> Vec<Wrong> {
             "connections = 0 is not possible",
             "connections = 1 to 1000000",
         ),
+        keys("limits = { half_open = »0 }", "half_open = 0 is not possible", "half_open = 1 to 1000000"),
         keys("limits = { head_bytes = »1023 }", "head_bytes = 1023 is not possible", "1024 to 65536"),
         keys("limits = { head_bytes = »65537 }", "head_bytes = 65537 is not possible", "1024 to 65536"),
         keys("limits = { target_bytes = »63 }", "target_bytes = 63 is not possible", "64 to 65536"),
@@ -189,7 +229,7 @@ fn limits() -> Vec<Wrong> {
         keys("limits = { requests = »0 }", "requests = 0 is not possible", "requests = 1 or more"),
         keys("limits = { body_bytes = »-1 }", "-1", "0 or more"),
         keys("limits = { body_bytes = »\"64M\" }", "a whole number is expected", "without quotes"),
-        keys("limits = { »body = 1 }", "unknown key \"body\"", "connections, head_bytes"),
+        keys("limits = { »body = 1 }", "unknown key \"body\"", "head_bytes, target_bytes"),
     ]
 }
 
@@ -348,13 +388,17 @@ fn eal() -> Vec<Wrong> {
     vec![
         eal(
             "strict = »\"kill\"",
-            "strict = \"kill\" does not go together with transport = \"kernel\" of proxy \"w\"",
+            "strict = \"kill\" does not go together with proxy \"w\": sockets are system calls",
             "off",
         ),
-        eal("strict = »\"log\"", "strict = \"log\" does not go together with transport = \"kernel\"", "off"),
+        eal(
+            "strict = »\"log\"",
+            "strict = \"log\" does not go together with proxy \"w\": sockets are system calls",
+            "off",
+        ),
         eal(
             "require = [\"locked\", »\"no-syscalls\"]",
-            "\"no-syscalls\" does not go together with transport = \"kernel\" of proxy \"w\"",
+            "\"no-syscalls\" does not go together with proxy \"w\": sockets are system calls",
             "leave it out",
         ),
     ]
