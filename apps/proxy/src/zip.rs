@@ -62,7 +62,7 @@ pub struct Body {
 
 /// A request has ended.
 pub struct Done {
-    /// As given to [`Zip::send`].
+    /// As given to [`Body::send`].
     pub tag: u64,
     completion: Completion,
 }

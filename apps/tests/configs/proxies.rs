@@ -388,17 +388,17 @@ fn eal() -> Vec<Wrong> {
     vec![
         eal(
             "strict = »\"kill\"",
-            "strict = \"kill\" does not go together with proxy \"w\": sockets are system calls",
+            "strict = \"kill\" does not go together with proxy \"w\": servers are reached by sockets",
             "off",
         ),
         eal(
             "strict = »\"log\"",
-            "strict = \"log\" does not go together with proxy \"w\": sockets are system calls",
+            "strict = \"log\" does not go together with proxy \"w\": servers are reached by sockets",
             "off",
         ),
         eal(
             "require = [\"locked\", »\"no-syscalls\"]",
-            "\"no-syscalls\" does not go together with proxy \"w\": sockets are system calls",
+            "\"no-syscalls\" does not go together with proxy \"w\": servers are reached by sockets",
             "leave it out",
         ),
     ]

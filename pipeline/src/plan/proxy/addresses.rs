@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use toml::Spanned;
 
 use super::super::planner::Planner;
-use crate::config::{Name, ProxyTable, Require, Strict, Transport};
+use crate::config::{Name, ProxyTable, Require, Strict};
 
 impl Planner<'_> {
     /// Addresses of all proxies, each of which can be one's only.
@@ -46,15 +46,11 @@ impl Planner<'_> {
         }
     }
 
-    /// Refuses what is not to call the kernel: sockets of clients are the kernel's, or at least those of servers.
+    /// Refuses what is not to call the kernel: it does TCP for servers, whoever does it for clients.
     pub(super) fn system_calls(&mut self, tables: &[ProxyTable]) {
         let Some(table) = tables.first() else { return };
         let (config, name) = (self.config, table.name.get_ref());
-        let what = match table.transport {
-            Transport::Kernel => "sockets are system calls",
-            Transport::Userspace => "servers are reached by sockets, and those are system calls",
-        };
-        let because = format!("proxy {name:?}: {what}");
+        let because = format!("proxy {name:?}: servers are reached by sockets, which are system calls");
         let strict = config.eal.strict.get_ref();
         if *strict != Strict::Off {
             let message = format!("strict = {:?} does not go together with {because}", strict.name());
