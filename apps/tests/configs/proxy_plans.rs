@@ -109,64 +109,6 @@ fn the_numbers_of_proxies_are_in_the_json_of_a_run_and_of_its_seconds() {
     assert_eq!(not_tls["value"], 1);
 }
 
-/// A proxy at a port of its own, with one client that speaks no TLS. Its output with these options.
-fn run_with_a_stranger(options: &[&str]) -> String {
-    let folder = folder();
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port");
-    let text = format!(
-        "version = 1\n[eal]\nidle = \"sleep\"\n[[proxy]]\nname = \"w\"\nlisten = [\"{free}\"]\n\
-         [[proxy.upstream]]\nname = \"u\"\nservers = [\"demo\"]\n"
-    );
-    fs::write(folder.path().join("w.toml"), text).expect("write");
-    let args = ["run", "w.toml", "--no-huge", "--duration", "2500ms"];
-    let started = Started::new(command(folder.path(), args.iter().chain(options)));
-    let deadline = Instant::now() + PATIENCE;
-    let mut stranger = loop {
-        match TcpStream::connect(free) {
-            Ok(stranger) => break stranger,
-            Err(e) => assert!(Instant::now() < deadline, "{e}"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    stranger.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("it listens");
-    // An alert, and the end.
-    let _ = stranger.read_to_end(&mut Vec::new());
-    let ran = started.end(PATIENCE).well();
-    format!("{}{}", ran.stderr, ran.stdout)
-}
-
-#[test]
-fn the_numbers_of_proxies_are_in_what_a_run_says() {
-    let text = run_with_a_stranger(&["--stats"]);
-    for part in [
-        "s proxy \"w\" handshakes 0/s parked 0 requests 0/s",
-        "proxy \"w\" on core 0\n  connections  1\n  handshakes   0\n",
-        "  failed       1: not tls 1\n",
-    ] {
-        assert!(text.contains(part), "no {part:?} in {text}");
-    }
-    assert!(!text.contains("nobuffer"), "no table of ports where there are none: {text}");
-}
-
-#[test]
-fn the_numbers_of_proxies_are_in_the_json_of_a_run_and_of_its_seconds() {
-    let text = run_with_a_stranger(&["--stats", "--json"]);
-    let lines = text.lines().filter(|line| line.starts_with('{'));
-    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let schemas: Vec<&str> = lines.iter().filter_map(|line| line["schema"].as_str()).collect();
-    assert!(schemas.len() >= 2 && schemas[0] == "warpdrive.stats.v1", "{schemas:?}");
-    assert_eq!(schemas.last(), Some(&"warpdrive.run.v1"));
-    for line in &lines {
-        let proxy = &line["statistics"]["proxies"][0];
-        assert_eq!(proxy["name"], "w");
-    }
-    let proxy = &lines.last().expect("a line")["statistics"]["proxies"][0];
-    assert_eq!((&proxy["connections_total"], &proxy["cores"]), (&Value::from(1), &serde_json::json!([0])));
-    let failed = proxy["handshakes_failed_total"].as_array().expect("reasons");
-    let not_tls = failed.iter().find(|entry| entry["reason"] == "not_tls").expect("a reason");
-    assert_eq!(not_tls["value"], 1);
-}
-
 /// The keys of a table of a proxy, as the program itself names them: it is given one that there is not.
 fn keys(table: &str) -> Vec<String> {
     let folder = folder();
