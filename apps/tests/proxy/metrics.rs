@@ -36,6 +36,11 @@ impl Metrics {
         self.0.iter().filter(|(full, _)| is_it(full)).map(|(_, value)| *value as u64).sum()
     }
 
+    /// What is not 0, for messages.
+    pub fn there_is(&self) -> Vec<&(String, f64)> {
+        self.0.iter().filter(|(_, value)| *value > 0.0).collect()
+    }
+
     fn has(&self, name: &str) -> bool {
         // Statuses that never were are not listed.
         name == "requests_total" || self.0.iter().any(|(full, _)| full.split('{').next() == Some(name))

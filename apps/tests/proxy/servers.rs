@@ -295,6 +295,23 @@ fn what_a_server_sends_too_much_reaches_nobody() {
 }
 
 #[test]
+fn a_connection_that_its_server_closes_behind_the_response_is_not_kept() {
+    let backend = Backend::start(|exchange| {
+        exchange.respond("text/plain", b"the last")?;
+        Ok(Then::Close)
+    });
+    let timeouts = "upstream_idle_ms = 600000";
+    let proxy = Setup { servers: &[backend.address], timeouts, ..Setup::default() }.start();
+    for _ in 0..20 {
+        let mut client = Client::connect(proxy.v4);
+        assert_eq!(client.get("/").body, b"the last");
+        proxy.wait_until("it is closed", |m| m.sum("upstream_connections_open", &[]) == 0);
+    }
+    drop(backend);
+    proxy.leaves_nothing();
+}
+
+#[test]
 fn a_server_may_answer_before_it_was_asked_to_the_end() {
     let backend = Backend::start(|exchange| {
         exchange.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")?;

@@ -170,7 +170,11 @@ impl Proxy {
             if is_so(&metrics) {
                 return metrics;
             }
-            assert!(Instant::now() < deadline, "not so after {PATIENCE:?}: {what}: {metrics:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "not so after {PATIENCE:?}: {what}: {:#?}",
+                metrics.there_is()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -3,7 +3,7 @@
 use super::{Exchange, Trouble};
 use crate::core::{Core, Owner};
 use crate::http::Refusal;
-use crate::net::{Close, Flow};
+use crate::net::{Close, Flow, would_block};
 
 /// Servers tried for one request.
 const TRIES: usize = 3;
@@ -92,6 +92,13 @@ impl Exchange {
     pub(super) fn keep_server(&mut self, core: &mut Core) {
         let (Some(flow), Some(id)) = (self.flow.take(), self.server.take()) else { return };
         core.upstreams.ended(id);
+        // Its end may be there by now, and is not told a second time.
+        let is_quiet =
+            !core.net.is_readable(flow) || core.net.recv(flow, &mut [0]).is_err_and(|e| would_block(&e));
+        if !is_quiet {
+            core.close(flow, Close::Gracefully);
+            return;
+        }
         match core.upstreams.keep(id, flow, core.now_ms) {
             Some(flow) => core.close(flow, Close::Gracefully),
             None => core.own(flow, Owner::Server(id)),
