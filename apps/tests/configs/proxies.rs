@@ -6,6 +6,7 @@ pub fn cases() -> Vec<Wrong> {
     [
         tables(),
         addresses(),
+        user_space(),
         devices(),
         tls(),
         limits(),
