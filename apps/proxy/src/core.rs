@@ -72,6 +72,8 @@ impl Shared {
 
 impl Route {
     fn fits(&self, host: Option<&str>, path: &str) -> bool {
+        // `OPTIONS *` is about the whole of a server (RFC 9110, 9.3.7).
+        let path = if path == "*" { "/" } else { path };
         path.starts_with(self.path.as_str())
             && self.host.as_deref().is_none_or(|wanted| host.is_some_and(|host| fits_host(wanted, host)))
     }

@@ -459,6 +459,7 @@ impl Client {
         match exchange.begin(&parsed, &from, core.now, &shared) {
             Ok(()) => {
                 self.taken += parsed.head_len;
+                core.metrics.client_bytes_in.add(parsed.head_len as u64);
                 self.state = State::Exchange(exchange);
             }
             Err(refusal) => {

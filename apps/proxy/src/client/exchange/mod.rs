@@ -98,6 +98,7 @@ pub struct Exchange {
     failure: Option<Refusal>,
     /// For statistics: when it began, when the server had the whole request, when the head of the response was there; in ticks.
     started: u64,
+    head_len: u64,
     asked_at: u64,
     answered_at: u64,
     status: u16,
@@ -171,6 +172,7 @@ impl Exchange {
         shared: &Shared,
     ) -> Result<(), Refusal> {
         self.started = now;
+        self.head_len = parsed.head_len as u64;
         let route = shared.route(parsed.host, parsed.path).ok_or(Refusal::Misdirected)?;
         self.body_limit = if shared.limits.body_bytes == 0 { u64::MAX } else { shared.limits.body_bytes };
         if matches!(parsed.framing, Framing::Length(n) if n > self.body_limit) {
@@ -327,7 +329,7 @@ impl Exchange {
             head: &self.head,
             started: self.started,
             status: self.status,
-            bytes_in: self.body_bytes,
+            bytes_in: self.head_len + self.body_bytes,
             bytes_out: self.written,
             server: self.last_server,
             upstream_ticks: answered.then(|| self.answered_at.saturating_sub(self.asked_at)),
