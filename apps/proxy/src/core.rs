@@ -105,6 +105,40 @@ pub enum Owner {
     Server(ServerId),
 }
 
+/// Clients that wait for something, in the order in which they came, each once.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    ids: VecDeque<u32>,
+    /// By the client's number, whether it is among them.
+    waits: Vec<bool>,
+}
+
+impl Waiters {
+    /// Another one, unless it waits already.
+    pub fn push(&mut self, id: u32) {
+        let place = id as usize;
+        if self.waits.len() <= place {
+            self.waits.resize(place + 1, false);
+        }
+        if !std::mem::replace(&mut self.waits[place], true) {
+            self.ids.push_back(id);
+        }
+    }
+
+    /// The one that has waited longest.
+    pub fn pop(&mut self) -> Option<u32> {
+        let id = self.ids.pop_front()?;
+        self.waits[id as usize] = false;
+        Some(id)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.ids.len()
+    }
+}
+
 /// What the connections of one worker share.
 pub struct Core {
     /// Who does TCP.
@@ -128,7 +162,7 @@ pub struct Core {
     /// Whether nothing new is begun.
     pub stopping: bool,
     /// Clients that cannot go on before a handshake has ended.
-    pub want_room: VecDeque<u32>,
+    pub want_room: Waiters,
     /// Clients that have more to do, and had their turn: which, and which of those that had the number.
     pub turns: VecDeque<(u32, u32)>,
     /// What is counted.
@@ -169,7 +203,7 @@ impl Core {
             now,
             now_ms,
             stopping: false,
-            want_room: VecDeque::new(),
+            want_room: Waiters::default(),
             turns: VecDeque::new(),
             metrics,
             log,

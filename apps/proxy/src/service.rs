@@ -170,8 +170,8 @@ impl Proxy {
 
     /// Those that had to wait for somebody else.
     fn waiting(&mut self) {
-        for _ in 0..self.core.want_room.len() {
-            let Some(id) = self.core.want_room.pop_front() else { break };
+        for _ in 0..self.core.want_room.count() {
+            let Some(id) = self.core.want_room.pop() else { break };
             self.with(id, Client::advance);
         }
     }

@@ -282,7 +282,7 @@ impl Client {
         }
         let Link::Open(connection) = &self.link else { return Ok(false) };
         if connection.is_handshaking() && core.signatures.as_ref().is_some_and(|s| !s.has_room()) {
-            core.want_room.push_back(self.id);
+            core.want_room.push(self.id);
             return Ok(false);
         }
         if self.taken >= INBOX {

@@ -34,7 +34,7 @@ impl Exchange {
         if let (Some(gzip), Some(zip)) = (&mut self.gzip, &mut core.zip) {
             room = room.min(gzip.room(zip));
             if room == 0 && gzip.wants_buffers() {
-                core.want_room.push_back(client);
+                core.want_room.push(client);
             }
         }
         let received = match self.pending.len().min(room) {
@@ -68,7 +68,7 @@ impl Exchange {
         let events = self.response.as_ref().is_some_and(|r| r.is_event_stream);
         if let (Some(gzip), Some(zip)) = (&mut self.gzip, &mut core.zip) {
             if gzip.send(zip, events, tag) {
-                core.want_room.push_back(client);
+                core.want_room.push(client);
             } else {
                 gzip.rest(zip);
             }
@@ -278,7 +278,7 @@ impl Exchange {
             (Some(gzip), Some(zip)) => {
                 gzip.finish();
                 if gzip.send(zip, false, tag) {
-                    core.want_room.push_back(tag as u32);
+                    core.want_room.push(tag as u32);
                 }
             }
             _ => self.end_body(wire),
@@ -333,7 +333,7 @@ impl Exchange {
         if gzip.is_done() {
             self.end_body(wire);
         } else if gzip.send(zip, false, tag) {
-            core.want_room.push_back(tag as u32);
+            core.want_room.push(tag as u32);
         }
         Ok(())
     }
