@@ -20,7 +20,7 @@ type Start = fn(&Site, usize) -> Result<Result<Server, NoPeer>, BenchError>;
 /// A server, or none if it is not installed, which is said.
 fn server(start: Start, protocol: Protocol, kind: WebKind, body: usize) -> Option<Server> {
     let cpus = warpdrive_pipeline::cores::allowed().unwrap();
-    let site = Site { protocol, kind, body, log: true, behind: None };
+    let site = Site { protocol, kind, body, log: true, gzip: true, behind: None };
     match start(&site, *cpus.last().unwrap()).unwrap() {
         Ok(server) => Some(server),
         Err(none) => {

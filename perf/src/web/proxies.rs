@@ -90,7 +90,8 @@ struct Slice {
 impl Case {
     fn run(&self, options: &Options, emit: &mut dyn FnMut(Line)) -> Result<(), BenchError> {
         let (near, far) = options.two_cpus()?;
-        let behind = Site { protocol: Protocol::Plain, ..self.site() };
+        // Who compresses is the proxy, not the server behind it on the client's cpu.
+        let behind = Site { protocol: Protocol::Plain, gzip: false, ..self.site() };
         let behind = match nginx::start(&behind, near)? {
             Ok(server) => server,
             Err(none) => {
@@ -122,7 +123,14 @@ impl Case {
     }
 
     fn site(&self) -> Site {
-        Site { protocol: self.protocol, kind: self.kind, body: self.body, log: false, behind: None }
+        Site {
+            protocol: self.protocol,
+            kind: self.kind,
+            body: self.body,
+            log: false,
+            gzip: true,
+            behind: None,
+        }
     }
 
     /// A client for a server that was started. It makes its connections now, and then both stand still.

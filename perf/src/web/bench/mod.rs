@@ -114,8 +114,14 @@ impl Case {
             return self.measure(options, "-target", settings, None, emit);
         }
         let (_, far) = options.two_cpus()?;
-        let site =
-            Site { protocol: self.protocol, kind: self.kind, body: self.body, log: false, behind: None };
+        let site = Site {
+            protocol: self.protocol,
+            kind: self.kind,
+            body: self.body,
+            log: false,
+            gzip: true,
+            behind: None,
+        };
         for (suffix, start) in STARTS {
             options.go_on()?;
             let mut server = match self.start(options, start, &site, far)? {

@@ -42,6 +42,8 @@ pub struct Site {
     pub body: usize,
     /// Whether requests and connections are logged, for tests: see [`Server::log`].
     pub log: bool,
+    /// Whether content is compressed for who takes it so.
+    pub gzip: bool,
     /// A server without TLS to ask, for a proxy. Without it, the content is the server's own.
     pub behind: Option<SocketAddr>,
 }

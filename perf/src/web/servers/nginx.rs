@@ -57,6 +57,7 @@ fn config(place: &Place<'_>) -> String {
             ),
         ),
     };
+    let gzip = if site.gzip { "on" } else { "off" };
     let (upstream, content) = match site.behind {
         None => (String::new(), format!("root {folder}/www;")),
         Some(behind) => (
@@ -76,7 +77,7 @@ http {{
   default_type text/html; sendfile on; tcp_nopush on; tcp_nodelay on;
   open_file_cache max=16 inactive=1h; open_file_cache_valid 1h;
   keepalive_timeout 1h; keepalive_requests 1000000000; reset_timedout_connection on;
-  gzip on; gzip_comp_level 1; gzip_min_length 256;
+  gzip {gzip}; gzip_comp_level 1; gzip_min_length 256;
   {upstream}
   server {{
     listen {address}{listen} backlog=4096; {tls}
