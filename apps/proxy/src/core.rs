@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -143,8 +144,8 @@ impl Waiters {
 pub struct Core {
     /// Who does TCP.
     pub net: Box<dyn Net>,
-    /// What is to be done.
-    pub shared: Arc<Shared>,
+    /// What is to be done. Counted by this worker alone: its own use of it is no concern of other cores' caches.
+    pub shared: Rc<Arc<Shared>>,
     /// Stacks of handshakes.
     pub stacks: Stacks,
     /// The device that signs.
@@ -195,7 +196,7 @@ impl Core {
         Self {
             net,
             upstreams: Upstreams::new(shared.upstreams.clone(), idle, Arc::clone(&metrics)),
-            shared,
+            shared: Rc::new(shared),
             stacks: Stacks::default(),
             signatures,
             zip,

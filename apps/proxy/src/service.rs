@@ -216,6 +216,7 @@ impl Service for Proxy {
         upstreams.expired(*now_ms, false, |flow| net.close(flow, Close::Gracefully));
         upstreams.publish(*now_ms);
         metrics.connections_open.set(self.clients.len() as u64);
+        metrics.connections_refused.set(net.refused());
         if let Some(signatures) = signatures {
             signatures.publish();
         }

@@ -1,6 +1,6 @@
 //! A client's connection: its handshake, its requests one after the other, its end.
 
-use std::io::{self, BufRead, IoSlice, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 
 use rustls::ServerConnection;
@@ -10,19 +10,21 @@ use crate::http::error::Answer;
 use crate::http::field::Room;
 use crate::http::request::{self, Peer};
 use crate::http::{Parsed, Refusal};
-use crate::metrics::{HandshakeFailure, Timeout};
+use crate::metrics::HandshakeFailure;
 use crate::net::{Close, Flow, would_block};
 use crate::timer::Deadline;
-use crate::tls::{self, Finished, Parked, Step};
 use crate::zip::Done;
 
 pub mod exchange;
+mod handshake;
 mod link;
 mod record;
 mod respond;
+mod waits;
 
 use exchange::{Exchange, Next, Trouble};
 use link::{Link, Wire};
+use waits::Waits;
 
 /// Bytes of requests that are kept before they are worked on, beyond which nothing is received.
 const INBOX: usize = 64 << 10;
@@ -30,39 +32,6 @@ const INBOX: usize = 64 << 10;
 const STEPS: usize = 16;
 /// What a connection that is idle may keep of its memory.
 const KEPT: usize = 2 << 10;
-/// How long the rest of what a client sends is read and thrown away after its last response, in milliseconds: closed at once,
-/// the connection would be reset, and the response perhaps lost (RFC 9112, 9.6).
-const LINGER_MS: u64 = 2_000;
-
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waits {
-    Nothing,
-    Handshake,
-    Idle,
-    Head,
-    Body,
-    Connect,
-    Response,
-    Upgraded,
-    Linger,
-}
-
-impl Waits {
-    fn timeout(self) -> Option<Timeout> {
-        match self {
-            Self::Nothing | Self::Linger => None,
-            Self::Handshake => Some(Timeout::Handshake),
-            Self::Idle => Some(Timeout::Idle),
-            Self::Head => Some(Timeout::Head),
-            Self::Body => Some(Timeout::Body),
-            Self::Connect => Some(Timeout::Connect),
-            Self::Response => Some(Timeout::Response),
-            Self::Upgraded => Some(Timeout::Upgrade),
-        }
-    }
-}
-
 enum State {
     /// TLS is being agreed upon.
     Handshake,
@@ -200,81 +169,6 @@ impl Client {
         Fate::Open
     }
 
-    /// What it waits for now.
-    fn what_for(&self) -> Waits {
-        match &self.state {
-            State::Handshake => Waits::Handshake,
-            State::Head if self.inbox.len() > self.taken => Waits::Head,
-            State::Head => Waits::Idle,
-            State::Exchange(exchange) => match exchange.waits_for() {
-                exchange::For::Connection => Waits::Connect,
-                exchange::For::Response => Waits::Response,
-                exchange::For::Body => Waits::Body,
-                exchange::For::Either => Waits::Upgraded,
-            },
-            State::Closing { .. } => Waits::Linger,
-        }
-    }
-
-    /// Sets the deadline, when it waits for something else than before, or for more of the same.
-    fn wait_for(&mut self, waits: Waits, moved: bool, core: &mut Core) {
-        let renewed = moved && matches!(waits, Waits::Idle | Waits::Body | Waits::Upgraded);
-        if waits == self.waits && !renewed {
-            return;
-        }
-        self.waits = waits;
-        let t = &core.shared.timeouts;
-        let ms = match waits {
-            Waits::Nothing => return,
-            Waits::Handshake => t.handshake_ms,
-            Waits::Idle => t.idle_ms,
-            Waits::Head => t.head_ms,
-            Waits::Body => t.body_ms,
-            Waits::Connect => t.connect_ms,
-            Waits::Response => t.response_ms,
-            Waits::Upgraded => t.upgrade_ms,
-            Waits::Linger => LINGER_MS,
-        };
-        self.deadline.set(core.now_ms + ms, self.id, &mut core.wheel);
-    }
-
-    /// The wheel says that its time may be up.
-    pub fn look(&mut self, core: &mut Core) -> Fate {
-        if !self.deadline.is_over(core.now_ms, self.id, &mut core.wheel) {
-            return Fate::Open;
-        }
-        let waits = std::mem::replace(&mut self.waits, Waits::Nothing);
-        if let Some(timeout) = waits.timeout() {
-            core.metrics.timeouts.count(timeout);
-        }
-        match waits {
-            Waits::Nothing => return Fate::Open,
-            Waits::Handshake => {
-                core.metrics.handshakes_failed.count(HandshakeFailure::Timeout);
-                return Fate::Gone(Close::Reset);
-            }
-            Waits::Upgraded => return Fate::Gone(Close::Reset),
-            Waits::Linger => return Fate::Gone(Close::Gracefully),
-            Waits::Idle => self.state = State::Closing { linger: false, told: Told::Nothing },
-            Waits::Head => {
-                self.record_refusal(&Refusal::Timeout, core);
-                self.refuse(&Refusal::Timeout, false, core);
-            }
-            Waits::Body | Waits::Connect | Waits::Response => {
-                let State::Exchange(exchange) = &mut self.state else { return Fate::Open };
-                match exchange.timed_out(core) {
-                    Ok(()) => {}
-                    Err(trouble) => {
-                        if let Err(close) = self.trouble(trouble, core) {
-                            return Fate::Gone(close);
-                        }
-                    }
-                }
-            }
-        }
-        self.advance(core)
-    }
-
     /// Receives and decrypts.
     fn receive(&mut self, core: &mut Core) -> Result<bool, Close> {
         if self.ended || self.inbox.len() - self.taken >= INBOX || !core.net.is_readable(self.flow) {
@@ -307,115 +201,6 @@ impl Client {
         };
         core.give_back(scratch);
         result
-    }
-
-    /// Gives TLS what came from the network.
-    fn decrypt(&mut self, mut bytes: &[u8], core: &mut Core) -> Result<bool, Close> {
-        let is_closing = matches!(self.state, State::Closing { .. });
-        if is_closing {
-            return Ok(true); // thrown away
-        }
-        while !bytes.is_empty() {
-            let Link::Open(connection) = &mut self.link else {
-                self.held.extend_from_slice(bytes);
-                return Ok(true);
-            };
-            if connection.read_tls(&mut bytes).is_err() {
-                return Err(Close::Reset); // more than a record can have
-            }
-            if connection.is_handshaking() {
-                self.shake(core)?;
-            } else {
-                let result = connection.process_new_packets().map(drop);
-                self.processed(&result, core)?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Lets a handshake go on with what it was given.
-    fn shake(&mut self, core: &mut Core) -> Result<(), Close> {
-        let Some(connection) = self.link.take() else { return Ok(()) };
-        match core.stacks.run(connection) {
-            Ok(step) => self.stepped(step, core),
-            Err((_, e)) => {
-                tracing::warn!("no stack for a handshake: {e}");
-                Err(Close::Reset)
-            }
-        }
-    }
-
-    /// A parked handshake has its answer.
-    pub fn resume(&mut self, parked: Parked, answer: tls::Answer, core: &mut Core) -> Fate {
-        let step = core.stacks.resume(parked, answer);
-        let held = std::mem::take(&mut self.held);
-        let result = self.stepped(step, core).and_then(|()| self.decrypt(&held, core));
-        match result {
-            Ok(_) => self.advance(core),
-            Err(close) => Fate::Gone(close),
-        }
-    }
-
-    fn stepped(&mut self, step: Step, core: &mut Core) -> Result<(), Close> {
-        let mut step = step;
-        loop {
-            step = match step {
-                Step::Parked(parked, question) => {
-                    let now = core.now;
-                    self.asked = true;
-                    let asked = match &mut core.signatures {
-                        Some(signatures) => signatures.ask(self.id, parked, &question, now),
-                        None => Err(parked),
-                    };
-                    match asked {
-                        Ok(ticket) => {
-                            self.link = Link::Parked(ticket);
-                            return Ok(());
-                        }
-                        Err(parked) => core.stacks.resume(parked, tls::Answer::Library),
-                    }
-                }
-                Step::Finished(Finished { connection, result }) => {
-                    self.link = Link::Open(connection);
-                    return self.processed(&result, core);
-                }
-                Step::Panicked => return Err(Close::Reset),
-            };
-        }
-    }
-
-    /// TLS has worked on what came.
-    fn processed(&mut self, result: &Result<(), rustls::Error>, core: &mut Core) -> Result<(), Close> {
-        let Link::Open(connection) = &mut self.link else { return Ok(()) };
-        if let Err(e) = result {
-            // The other side is told why, if it listens.
-            if matches!(self.state, State::Handshake) {
-                core.metrics.handshakes_failed.count(tls::why(e));
-            }
-            self.give_up_exchange("the client broke the rules of TLS", core);
-            self.state = State::Closing { linger: false, told: Told::Tls };
-            return Ok(());
-        }
-        let mut reader = connection.reader();
-        loop {
-            match reader.fill_buf() {
-                Ok([]) => {
-                    self.ended = true; // close_notify
-                    break;
-                }
-                Ok(bytes) => {
-                    self.inbox.extend_from_slice(bytes);
-                    let n = bytes.len();
-                    reader.consume(n);
-                }
-                Err(_) => break,
-            }
-        }
-        if matches!(self.state, State::Handshake) && !connection.is_handshaking() {
-            record::handshake(connection, self.born, self.asked, core);
-            self.state = State::Head;
-        }
-        Ok(())
     }
 
     /// Works on what is there.

@@ -51,13 +51,6 @@ pub const FAMILIES: &[Family] = &[
         sink(&[], m.handshakes_parked.get());
     }),
     counter(
-        "handshakes_shed_total",
-        "Connections turned away because too many handshakes were parked.",
-        |m, sink| {
-            sink(&[], m.handshakes_shed.get());
-        },
-    ),
-    counter(
         "signatures_total",
         "Signatures of handshakes, by who computed them; if the library, why.",
         |m, sink| {
@@ -85,7 +78,7 @@ pub const FAMILIES: &[Family] = &[
     }),
     counter(
         "connections_refused_total",
-        "Connections of clients closed because there were too many.",
+        "Connections of clients that TCP in user space did not take because there were too many; the kernel keeps them waiting.",
         |m, sink| {
             sink(&[], m.connections_refused.get());
         },

@@ -42,8 +42,6 @@ pub struct Metrics {
     pub handshakes_failed: Counters<HandshakeFailure>,
     /// Handshakes that wait for their signature now.
     pub handshakes_parked: Counter,
-    /// Connections that were turned away because too many handshakes were parked.
-    pub handshakes_shed: Counter,
     /// How long handshakes took that were completed.
     pub handshake_duration: Histogram,
     /// Signatures, by who computed them and why.
@@ -53,7 +51,7 @@ pub struct Metrics {
     pub connections_open: Counter,
     /// Connections of clients that were accepted.
     pub connections: Counter,
-    /// Connections of clients that were closed at once, because there were too many.
+    /// Connections of clients that TCP in user space did not take, because there were too many.
     pub connections_refused: Counter,
     statuses: Box<[Counter]>,
     /// Requests that got no response: the client has gone before.
@@ -115,7 +113,6 @@ impl Metrics {
             handshakes: Counters::default(),
             handshakes_failed: Counters::default(),
             handshakes_parked: Counter::default(),
-            handshakes_shed: Counter::default(),
             handshake_duration: Histogram::default(),
             signatures: Counters::default(),
             breaker: Counter::default(),

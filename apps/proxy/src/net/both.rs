@@ -86,6 +86,10 @@ impl<A: Net, B: Net> Net for Both<A, B> {
         self.clients.stop_listening();
     }
 
+    fn refused(&self) -> u64 {
+        self.clients.refused()
+    }
+
     fn flush(&mut self) {
         self.clients.flush();
         self.servers.flush();

@@ -9,7 +9,7 @@ mod user;
 
 pub use both::Both;
 pub use kernel::{KernelNet, Listeners, Opened};
-pub use user::{UserConfig, UserCounts, UserNet};
+pub use user::{UserConfig, UserNet};
 
 /// A connection. It names nothing once that is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +97,11 @@ pub trait Net {
 
     /// Takes no more connections.
     fn stop_listening(&mut self);
+
+    /// Connections of clients that were not taken so far, because there were too many.
+    fn refused(&self) -> u64 {
+        0
+    }
 
     /// At the end of each round: what was to be sent goes.
     fn flush(&mut self) {}

@@ -41,8 +41,7 @@ const plots = {
 // What is wrong, if it is more than nothing: a family, and how a row calls it.
 const troubles = [
   ["handshakes_failed_total", "handshake failed", "reason"],
-  ["handshakes_shed_total", "connection turned away", () => "too many handshakes parked"],
-  ["connections_refused_total", "connection refused", () => "too many connections"],
+  ["connections_refused_total", "connection not taken", () => "too many connections"],
   ["timeouts_total", "timeout", "kind"],
   ["requests_unanswered_total", "request without an answer", () => "the client has gone"],
   ["requests_total", "status", "status", (item) => item.class === "5xx"],

@@ -59,13 +59,6 @@ pub struct UserConfig {
     pub half_open: usize,
 }
 
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UserCounts {
-    /// Connections that were asked for and not answered: there were too many that are not there yet, or too many at all.
-    pub dropped: u64,
-}
-
 /// Which connection a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Tuple {
@@ -113,11 +106,13 @@ pub struct UserNet {
     dirty: Vec<u32>,
     neighbourless: Vec<u32>,
     ready: Vec<Flow>,
+    due: Vec<u32>,
     wheel: Wheel,
     clock: Clock,
     now: Instant,
     generation: u32,
-    counts: UserCounts,
+    /// Connections that were asked for and not answered, because there were too many.
+    refused: u64,
 }
 
 impl UserNet {
@@ -158,18 +153,13 @@ impl UserNet {
             dirty: Vec::new(),
             neighbourless: Vec::new(),
             ready: Vec::new(),
+            due: Vec::new(),
             wheel: Wheel::new(millis(now)),
             clock,
             now,
             generation: 0,
-            counts: UserCounts::default(),
+            refused: 0,
         }
-    }
-
-    /// What was counted so far.
-    #[must_use]
-    pub fn counts(&self) -> UserCounts {
-        self.counts
     }
 
     /// A frame has come.
@@ -184,7 +174,7 @@ impl UserNet {
             return self.for_nobody(frame);
         }
         if self.half_open >= self.most_half_open || self.connections.len() >= self.most {
-            self.counts.dropped += 1;
+            self.refused += 1;
             return;
         }
         let index = self.open(segment.tuple, listener);
@@ -216,12 +206,19 @@ impl UserNet {
         }
     }
 
+    /// A socket that nobody uses.
+    fn spare(&mut self) -> (SocketSet<'static>, SocketHandle) {
+        loop {
+            match self.spare.pop() {
+                Some(spare) => return spare,
+                None => self.spare.extend(lot()),
+            }
+        }
+    }
+
     /// A socket for a connection that is asked for.
     fn open(&mut self, tuple: Tuple, listener: usize) -> u32 {
-        if self.spare.is_empty() {
-            self.spare.extend(lot());
-        }
-        let (mut sockets, handle) = self.spare.pop().unwrap_or_else(|| one(&mut [], &mut []));
+        let (mut sockets, handle) = self.spare();
         let socket = sockets.get_mut::<Socket<'_>>(handle);
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
@@ -346,9 +343,9 @@ impl Net for UserNet {
             self.frame(frame);
         }
         self.wire.give_back(came);
-        let mut due = Vec::new();
+        let mut due = std::mem::take(&mut self.due);
         self.wheel.due(millis(self.now), |index| due.push(index));
-        for index in due {
+        for index in due.drain(..) {
             let over = self.connections.get_mut(index as usize).is_some_and(|connection| {
                 connection.deadline.is_over(millis(self.now), index, &mut self.wheel)
             });
@@ -356,6 +353,7 @@ impl Net for UserNet {
                 self.mark(index);
             }
         }
+        self.due = due;
         ready.append(&mut self.ready);
     }
 
@@ -438,6 +436,10 @@ impl Net for UserNet {
 
     fn stop_listening(&mut self) {
         self.listen.clear();
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
     }
 
     fn flush(&mut self) {
