@@ -11,6 +11,7 @@ use std::io;
 
 use crate::BenchError;
 
+mod behind;
 pub mod bench;
 pub mod certificate;
 pub mod client;

@@ -1,14 +1,16 @@
 //! `tls13-full`, `tls12-full`, `http-1k`, `http-100k`, `http-100k-gzip`: the proxy against nginx and haproxy as proxies.
 //!
-//! All three run on one cpu, one thread each, and take turns: who does not is stopped. Client and the server behind them, an
-//! nginx without TLS, have the other cpu.
+//! All three run on one cpu, one thread each, and take turns: who does not is stopped. Client and the server behind them, which
+//! has no TLS, are one thread on the other cpu.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
+use super::behind::Behind;
 use super::bench::depth_of;
 use super::certificate::NAME;
-use super::client::{Client, Settings};
+use super::client::{Beside, Client, Settings};
 use super::options::{Protocol, WebKind};
 use super::servers::{Server, Site, haproxy, nginx, warpdrive};
 use crate::load::{Load, Shape, apply};
@@ -90,30 +92,24 @@ struct Slice {
 impl Case {
     fn run(&self, options: &Options, emit: &mut dyn FnMut(Line)) -> Result<(), BenchError> {
         let (near, far) = options.two_cpus()?;
-        // Who compresses is the proxy, not the server behind it on the client's cpu.
-        let behind = Site { protocol: Protocol::Plain, gzip: false, ..self.site() };
-        let behind = match nginx::start(&behind, near)? {
-            Ok(server) => server,
-            Err(none) => {
-                return Err(BenchError::Program {
-                    program: "nginx".to_owned(),
-                    what: format!("there is no server to stand behind proxies: {none}"),
-                    remedy: "apt-get install nginx-light".to_owned(),
-                });
-            }
-        };
-        let site = Site { behind: Some(behind.address), ..self.site() };
         let lines = on_cpu(near, || {
+            let behind = Behind::new(self.body).map_err(|cause| BenchError::Io {
+                what: "there is no server to stand behind proxies".to_owned(),
+                cause,
+                remedy: "more open files: ulimit -n",
+            })?;
+            let site = Site { behind: Some(behind.address()), ..self.site() };
+            let behind = Rc::new(RefCell::new(behind));
             let mut lines = Vec::new();
-            let ours = match self.side(options, warpdrive::start(&site, far)?)? {
+            let ours = match self.side(options, &behind, warpdrive::start(&site, far)?)? {
                 Ok(ours) => ours,
                 Err(none) => {
                     lines.push(self.against(options, "", self.unit, Better::Higher, &[], (Err(&none), None)));
                     return Ok(lines);
                 }
             };
-            let nginx = self.side(options, nginx::start(&site, far)?)?;
-            let haproxy = self.side(options, haproxy::start(&site, far)?)?;
+            let nginx = self.side(options, &behind, nginx::start(&site, far)?)?;
+            let haproxy = self.side(options, &behind, haproxy::start(&site, far)?)?;
             let peers = [("", nginx.as_ref()), ("-haproxy", haproxy.as_ref())];
             self.compare(options, &ours, peers, &mut |line| lines.push(line))?;
             Ok(lines)
@@ -137,13 +133,16 @@ impl Case {
     fn side(
         &self,
         options: &Options,
+        behind: &Rc<RefCell<Behind>>,
         server: Result<Server, NoPeer>,
     ) -> Result<Result<Side, NoPeer>, BenchError> {
         let server = match server {
             Ok(server) => server,
             Err(none) => return Ok(Err(none)),
         };
-        let client = Client::open(Settings {
+        let behind = Rc::clone(behind);
+        let beside: Beside = Box::new(move || behind.borrow_mut().poll());
+        let settings = Settings {
             address: server.address,
             host: NAME.to_owned(),
             path: "/index.html".to_owned(),
@@ -154,7 +153,8 @@ impl Case {
             trust: server.trust(),
             patience: Duration::from_secs(5),
             server: vec![server.id()],
-        })?;
+        };
+        let client = Client::open_beside(settings, Some(beside))?;
         if self.kind.has_request() && client.content() != Some(server.body()) {
             return Err(BenchError::Program {
                 program: server.title.clone(),

@@ -73,7 +73,12 @@ pub struct Client {
     negotiated: Option<Negotiated>,
     /// Who works how much.
     pub meter: Meter,
+    /// What else is done in every round.
+    beside: Option<Beside>,
 }
+
+/// What a client's thread does besides: the server behind a proxy.
+pub type Beside = Box<dyn FnMut() -> io::Result<()>>;
 
 impl Client {
     /// Makes it, does one operation to see whether it goes well, and opens connections that are to stay.
@@ -81,6 +86,14 @@ impl Client {
     /// # Errors
     /// [`BenchError::Program`] with the reason, when the operation fails.
     pub fn open(settings: Settings) -> Result<Self, BenchError> {
+        Self::open_beside(settings, None)
+    }
+
+    /// As [`open`](Self::open), with something else to be done whenever the client looks what has come.
+    ///
+    /// # Errors
+    /// As of `open`.
+    pub fn open_beside(settings: Settings, beside: Option<Beside>) -> Result<Self, BenchError> {
         let depth = settings.depth.clamp(1, DEPTH_MAX);
         // Those that say goodbye need a place too.
         let slots = if settings.kind == WebKind::Request { depth } else { 2 * depth };
@@ -111,6 +124,7 @@ impl Client {
             is_set_up: false,
             negotiated: None,
             meter: Meter::new(settings.server.clone()),
+            beside,
             settings: Settings { depth, ..settings },
         };
         client.set_up()?;
@@ -308,6 +322,9 @@ impl Subject for Client {
         let begin = ticks();
         let before = self.counts.operations - self.early.len() as u64;
         self.early.drain(..).for_each(&mut *done);
+        if let Some(beside) = &mut self.beside {
+            beside().map_err(kernel)?;
+        }
         let happened = self.watched.poll().map_err(kernel)?;
         for n in 0..happened {
             let Some(event) = self.watched.happened(n) else { break };
