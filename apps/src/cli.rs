@@ -52,6 +52,9 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration and print the plan, without opening anything.
     Check(CheckArgs),
+    /// Have a program that runs load its configuration anew: certificates, routes, servers, limits and timeouts of proxies. No
+    /// connection is dropped. It is asked at the admin address of the configuration; SIGHUP does the same.
+    Reload(CheckArgs),
     /// List the accelerators and port drivers there are.
     Devices {
         /// As JSON.

@@ -6,6 +6,7 @@ mod bench;
 mod cli;
 mod devices;
 mod doctor;
+mod reload;
 mod run;
 mod show;
 mod zip;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     match cli.command {
         cli::Command::Run(args) => run::run(&args, &allowed),
         cli::Command::Check(args) => run::check(&args, &allowed),
+        cli::Command::Reload(args) => reload::reload(&args, &allowed),
         cli::Command::Bench(args) => bench::bench(&args, &allowed),
         cli::Command::Devices { json, simd } => devices::devices(json, simd.force_simd),
         cli::Command::Zip(args) => zip::zip(&args, &allowed),

@@ -22,6 +22,7 @@ use warpdrive_proxy::Proxies;
 use warpdrive_proxy::metrics::ProxyMetrics;
 
 use crate::cli::{CheckArgs, RunArgs};
+use crate::reload::Reloader;
 use crate::show::Moment;
 use crate::{EX_CONFIG, show};
 
@@ -32,7 +33,7 @@ const BUILT_IN_NAME: &str = "configs/sign-zip.toml (built in)";
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+pub enum Refused {
     #[error("cannot read {path}: {cause}. Remedy: {remedy}")]
     Read { path: String, cause: String, remedy: &'static str },
     #[error("{0}")]
@@ -44,7 +45,8 @@ enum Refused {
 }
 
 impl Refused {
-    fn exit(&self) -> ExitCode {
+    /// Says why, and with what the program exits.
+    pub fn exit(&self) -> ExitCode {
         eprintln!("{}{self}", if matches!(self, Self::Config(_)) { "" } else { "error: " });
         match self {
             Self::Config(_) => ExitCode::from(EX_CONFIG),
@@ -74,7 +76,23 @@ fn read(path: &Path) -> Result<String, (String, &'static str)> {
     })
 }
 
-fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String), Refused> {
+/// A configuration that was found sound.
+pub struct Found {
+    /// What is to be done.
+    pub plan: Plan,
+    /// On which cpus.
+    pub lcores: LcoreMap,
+    /// The name of the configuration in messages.
+    pub name: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// [`Refused`].
+pub fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<Found, Refused> {
     let (name, text) = match &args.config {
         None => (BUILT_IN_NAME.to_owned(), BUILT_IN.to_owned()),
         Some(path) => {
@@ -118,13 +136,13 @@ fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<(Plan, LcoreMap, String),
     let mut plan = Plan::new(&config, &lcores)?;
     let notes = warpdrive_proxy::check(&plan).map_err(|e| *e)?;
     plan.notes.extend(notes);
-    Ok((plan, lcores, name))
+    Ok(Found { plan, lcores, name, text })
 }
 
 /// `warpdrive check`.
 pub fn check(args: &CheckArgs, allowed: &[usize]) -> ExitCode {
     match plan(args, allowed) {
-        Ok((plan, lcores, name)) => {
+        Ok(Found { plan, lcores, name, .. }) => {
             if args.json {
                 println!("{}", show::plan_json(&plan, &lcores, &name));
             } else {
@@ -138,8 +156,8 @@ pub fn check(args: &CheckArgs, allowed: &[usize]) -> ExitCode {
 
 /// `warpdrive run`.
 pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
-    let (plan, lcores, name) = match plan(&args.check, allowed) {
-        Ok(plan) => plan,
+    let Found { plan, lcores, name, text } = match plan(&args.check, allowed) {
+        Ok(found) => found,
         Err(refused) => return refused.exit(),
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -152,6 +170,13 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    let reloader = match reloader(&plan, &args.check, allowed, text) {
+        Ok(reloader) => reloader,
+        Err(e) => {
+            eprintln!("error: cannot handle SIGHUP: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
     let options = Options { packets: args.packets, demo_folder: None };
     // It has what proxies have beside their workers, and is to outlive them.
     let mut proxies = Proxies::default();
@@ -170,7 +195,12 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
     }
     show::start(&running.report, &plan, &lcores, &name);
     let metrics = proxies.metrics().to_vec();
-    let asked = observe(&mut running, &metrics, args, &stop);
+    let mut often = || {
+        if let Some(reloader) = &reloader {
+            reloader.look(&mut proxies);
+        }
+    };
+    let asked = observe(&mut running, &metrics, args, &stop, &mut often);
     let ended = running.join();
     drop(proxies);
     if args.check.json {
@@ -201,6 +231,19 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
     }
 }
 
+/// Only proxies can be loaded anew: without, SIGHUP ends the program as it ends others.
+fn reloader<'a>(
+    plan: &Plan,
+    args: &'a CheckArgs,
+    allowed: &'a [usize],
+    text: String,
+) -> std::io::Result<Option<Reloader<'a>>> {
+    if plan.proxies.is_empty() {
+        return Ok(None);
+    }
+    Reloader::new(args, allowed, text).map(Some)
+}
+
 /// What the built-in demonstration has in place of the real thing.
 fn demonstration_goes_without() -> Vec<String> {
     let mut without = vec![
@@ -223,6 +266,7 @@ fn observe(
     proxies: &[ProxyMetrics],
     args: &RunArgs,
     stop: &AtomicBool,
+    often: &mut dyn FnMut(),
 ) -> Option<&'static str> {
     const LOOK_EVERY: Duration = Duration::from_millis(20);
     let started = Instant::now();
@@ -231,6 +275,7 @@ fn observe(
     let mut before = Moment::new(running.snapshot(), proxies);
     while !running.is_finished() {
         std::thread::sleep(LOOK_EVERY);
+        often();
         if asked.is_none() {
             asked = if stop.load(Ordering::Relaxed) {
                 Some("signal")

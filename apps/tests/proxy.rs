@@ -31,6 +31,8 @@ mod message;
 mod metrics;
 #[path = "proxy/programs.rs"]
 mod programs;
+#[path = "proxy/reload.rs"]
+mod reload;
 #[path = "proxy/servers.rs"]
 mod servers;
 #[path = "proxy/setup.rs"]

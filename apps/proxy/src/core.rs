@@ -1,12 +1,12 @@
 //! What the connections of one worker share.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use rustls::ServerConfig;
 use warpdrive_pipeline::plan::{LimitsPlan, TimeoutsPlan};
 use warpdrive_pmd::clock::{Clock, ticks};
@@ -45,10 +45,37 @@ pub struct Shared {
     pub timeouts: TimeoutsPlan,
     /// What is compressed.
     pub compression: Compression,
-    /// Where it listens.
-    pub listen: Vec<SocketAddr>,
     /// Set when the program ends.
     pub draining: Arc<AtomicBool>,
+}
+
+/// What was loaded last: whoever loads puts it here, workers look for it from time to time.
+pub struct Latest(ArcSwap<Shared>);
+
+impl Latest {
+    /// The first.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self(ArcSwap::from_pointee(shared))
+    }
+
+    /// Another one.
+    pub fn put(&self, shared: Shared) {
+        self.0.store(Arc::new(shared));
+    }
+
+    /// The last.
+    #[must_use]
+    pub fn get(&self) -> Arc<Shared> {
+        self.0.load_full()
+    }
+
+    /// The last, if it is another than `known`.
+    #[must_use]
+    pub fn newer(&self, known: &Arc<Shared>) -> Option<Arc<Shared>> {
+        let last = self.0.load();
+        (!Arc::ptr_eq(&last, known)).then(|| Guard::into_inner(last))
+    }
 }
 
 /// Where requests go.
@@ -146,6 +173,7 @@ pub struct Core {
     pub net: Box<dyn Net>,
     /// What is to be done. Counted by this worker alone: its own use of it is no concern of other cores' caches.
     pub shared: Rc<Arc<Shared>>,
+    latest: Arc<Latest>,
     /// Stacks of handshakes.
     pub stacks: Stacks,
     /// The device that signs.
@@ -183,20 +211,20 @@ impl Core {
     #[must_use]
     pub fn new(
         net: Box<dyn Net>,
-        shared: Arc<Shared>,
+        latest: Arc<Latest>,
         signatures: Option<Signatures>,
         zip: Option<Zip>,
         metrics: Arc<Metrics>,
         log: Option<LogWriter>,
     ) -> Self {
-        let idle = Duration::from_millis(shared.timeouts.upstream_idle_ms);
         let clock = Clock::get();
         let now = ticks();
         let now_ms = clock.ns(now) / 1_000_000;
-        Self {
+        let mut this = Self {
             net,
-            upstreams: Upstreams::new(shared.upstreams.clone(), idle, Arc::clone(&metrics)),
-            shared: Rc::new(shared),
+            upstreams: Upstreams::new(Arc::clone(&metrics)),
+            shared: Rc::new(latest.get()),
+            latest,
             stacks: Stacks::default(),
             signatures,
             zip,
@@ -212,7 +240,23 @@ impl Core {
             owners: Vec::new(),
             scratch: vec![0; SCRATCH],
             exchanges: Vec::new(),
+        };
+        this.load_upstreams();
+        this
+    }
+
+    /// Does from now on what was loaded last.
+    pub fn look_for_news(&mut self) {
+        if let Some(shared) = self.latest.newer(&self.shared) {
+            self.shared = Rc::new(shared);
+            self.load_upstreams();
         }
+    }
+
+    fn load_upstreams(&mut self) {
+        let Self { upstreams, net, shared, .. } = self;
+        let idle = Duration::from_millis(shared.timeouts.upstream_idle_ms);
+        upstreams.load(&shared.upstreams, idle, |flow| net.close(flow, Close::Gracefully));
     }
 
     /// Says whose a flow is from now on.

@@ -5,11 +5,13 @@
 
 pub mod admin;
 mod blocking;
+mod changes;
 mod check;
 pub mod client;
 pub mod core;
 pub mod demo;
 pub mod http;
+mod load;
 pub mod log;
 mod maker;
 pub mod metrics;
@@ -20,5 +22,7 @@ pub mod tls;
 pub mod upstream;
 pub mod zip;
 
+pub use admin::{Ask, Outcome};
+pub use changes::first_fixed;
 pub use check::check;
 pub use maker::Proxies;

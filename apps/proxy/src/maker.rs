@@ -4,24 +4,21 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
-use warpdrive_pipeline::demo;
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
-use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan, RoutePlan, ServerPlan, UpstreamPlan, ZIP_DEPTH};
+use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan, ServerPlan, UpstreamPlan, ZIP_DEPTH};
 use warpdrive_pipeline::service::{Maker, Parts, Seed, ServiceError, WireParts};
 use warpdrive_pmd::device::{Device, SessionId};
 use warpdrive_pmd::port::MacAddr;
 
-use crate::admin::{Admin, Place, Sources};
-use crate::core::{Route, Shared};
+use crate::admin::{Admin, Ask, Asks, Place, Sources};
+use crate::core::Latest;
 use crate::demo::backend::DemoBackend;
-use crate::demo::certificate::{CertificateError, DemoCertificate};
-use crate::http::Limits;
-use crate::http::negotiate::{Compression, Types};
+use crate::load::{Kept, Loaded, Running};
 use crate::log::AccessLog;
 use crate::metrics::{DeviceReport, Metrics, ProxyMetrics};
 use crate::net::{Both, KernelNet, Listeners, Opened, UserConfig, UserNet};
 use crate::service::{Made, NetMade, Proxy, SignaturesMade};
-use crate::tls::{self, Certificates, Lasting, Pair, Signatures};
+use crate::tls::{Lasting, Signatures};
 use crate::upstream::UpstreamConfig;
 use crate::zip::Zip;
 
@@ -36,6 +33,8 @@ pub struct Proxies {
     logs: Vec<AccessLog>,
     admins: Vec<Admin>,
     metrics: Vec<ProxyMetrics>,
+    running: Vec<Running>,
+    asks: Asks,
 }
 
 impl Maker for Proxies {
@@ -43,16 +42,16 @@ impl Maker for Proxies {
         let (plan, proxy, wire) = (parts.plan, parts.proxy, parts.wire.take());
         let parts = &parts;
         let failed = |cause: String| ServiceError::Failed { service: proxy.name.clone(), cause };
-        let (pairs, demo) = pairs(parts).map_err(Failure::into_error(proxy))?;
-        let lasting = Lasting::new(&proxy.tls).map_err(failed)?;
-        let certificates = Certificates::new(&pairs, proxy.tls.unknown_name, parts.rsa).map_err(failed)?;
-        let config = tls::config(plan, &proxy.tls, &lasting, certificates)?;
-        let upstreams =
-            self.upstreams(proxy).map_err(|e| failed(format!("the demo backend cannot start: {e}")))?;
-        let names: Vec<(String, String)> = upstreams
-            .iter()
-            .flat_map(|u| u.servers.iter().map(|server| (u.name.clone(), server.to_string())))
-            .collect();
+        let kept = Kept {
+            lasting: Lasting::new(&proxy.tls).map_err(failed)?,
+            rsa: parts.rsa.map(Arc::downgrade),
+            draining: Arc::new(AtomicBool::new(false)),
+        };
+        let Loaded { shared, demo } = kept.load(plan, proxy, self.upstreams(proxy)?, None)?;
+        let servers = |u: &UpstreamConfig| -> Vec<(String, String)> {
+            u.servers.iter().map(|server| (u.name.clone(), server.to_string())).collect()
+        };
+        let names: Vec<(String, String)> = shared.upstreams.iter().flat_map(servers).collect();
         let metrics: Vec<Arc<Metrics>> =
             proxy.lcores.iter().map(|lcore| Metrics::new(*lcore, &names)).collect();
         let (nets, addresses) = match wire {
@@ -71,18 +70,17 @@ impl Maker for Proxies {
                 ),
             });
         }
-        let draining = Arc::new(AtomicBool::new(false));
         let metrics_of_all = ProxyMetrics { name: proxy.name.clone(), workers: metrics.clone() };
-        self.admin(parts, metrics_of_all.clone(), &draining, got)?;
+        self.admin(parts, metrics_of_all.clone(), &kept.draining, got)?;
         let log = proxy.access_log.as_ref().map(|at| access_log(plan, at)).transpose()?;
-        let shared = Arc::new(shared(proxy, upstreams, addresses, config, draining));
+        let latest = Arc::new(Latest::new(shared));
         let session = parts.zip.map(|device| Zip::session(device, proxy.compress.level));
         let session = session.transpose().map_err(failed)?;
         let mut seeds: Vec<Seed> = Vec::new();
         for (net, metrics) in nets.into_iter().zip(metrics) {
             let made = Made {
                 net,
-                shared: Arc::clone(&shared),
+                latest: Arc::clone(&latest),
                 signatures: signatures(parts, &metrics).map_err(failed)?,
                 zip: zip(parts, session).map_err(failed)?,
                 metrics,
@@ -92,6 +90,7 @@ impl Maker for Proxies {
         }
         self.logs.extend(log);
         self.metrics.push(metrics_of_all);
+        self.running.push(Running { name: proxy.name.clone(), kept, latest });
         Ok(seeds)
     }
 }
@@ -103,11 +102,45 @@ impl Proxies {
         &self.metrics
     }
 
+    /// Has the proxies do what another plan says: certificates, routes, servers, limits and timeouts. Connections stay; what is
+    /// under way is done as it was begun. The files of access logs are opened anew. Nothing is changed unless all can be.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub fn load(&mut self, plan: &Plan) -> Result<(), ServiceError> {
+        let upstreams: Vec<_> =
+            plan.proxies.iter().map(|proxy| self.upstreams(proxy)).collect::<Result<_, _>>()?;
+        let mut loaded = Vec::new();
+        for (proxy, upstreams) in plan.proxies.iter().zip(upstreams) {
+            let running = self.running.iter().find(|running| running.name == proxy.name);
+            let running = running.ok_or_else(|| ServiceError::Failed {
+                service: proxy.name.clone(),
+                cause: "no proxy of this name runs. Remedy: start the program anew".to_owned(),
+            })?;
+            let before = running.latest.get();
+            let new = running.kept.load(plan, proxy, upstreams, Some(&before))?;
+            loaded.push((&running.latest, new.shared));
+        }
+        loaded.into_iter().for_each(|(latest, shared)| latest.put(shared));
+        self.logs.iter().for_each(AccessLog::reopen);
+        Ok(())
+    }
+
+    /// Whether somebody has asked at an admin address to have the configuration loaded. To be answered.
+    #[must_use]
+    pub fn asked(&self) -> Option<Ask> {
+        self.asks.next()
+    }
+
     /// The servers, and the program's own if one of them is.
-    fn upstreams(&mut self, proxy: &ProxyPlan) -> std::io::Result<Vec<UpstreamConfig>> {
+    fn upstreams(&mut self, proxy: &ProxyPlan) -> Result<Vec<UpstreamConfig>, ServiceError> {
         let wants_demo = proxy.upstreams.iter().any(|u| u.servers.contains(&ServerPlan::Demo));
         if wants_demo && self.demo.is_none() {
-            self.demo = Some(DemoBackend::start()?);
+            let demo = DemoBackend::start().map_err(|e| ServiceError::Failed {
+                service: proxy.name.clone(),
+                cause: format!("the demo backend cannot start: {e}"),
+            })?;
+            self.demo = Some(demo);
         }
         let address = |server: &ServerPlan| match server {
             ServerPlan::Address(address) => Some(*address),
@@ -142,6 +175,7 @@ impl Proxies {
             devices: Box::new(move || devices.iter().filter_map(Weak::upgrade).map(report).collect()),
             more: Vec::new(),
             draining: Arc::clone(draining),
+            load: Some(self.asks.asker()),
         };
         let admin = Admin::start(&at.name, sources)
             .map_err(|e| Box::new(parts.plan.error(Diagnostic::of_error(at.span.clone(), &e.to_string()))))?;
@@ -152,38 +186,6 @@ impl Proxies {
         self.admins.push(admin);
         Ok(())
     }
-}
-
-/// What can go wrong with certificates.
-enum Failure {
-    Config(Box<ConfigError>),
-    Demo(CertificateError),
-}
-
-impl Failure {
-    fn into_error(proxy: &ProxyPlan) -> impl Fn(Self) -> ServiceError {
-        |failure| match failure {
-            Self::Config(e) => e.into(),
-            Self::Demo(e) => ServiceError::Failed { service: proxy.name.clone(), cause: e.to_string() },
-        }
-    }
-}
-
-/// The certificates of the plan, or the one for demonstration.
-fn pairs(parts: &Parts<'_>) -> Result<(Vec<Pair>, Option<DemoCertificate>), Failure> {
-    let Parts { plan, proxy, .. } = *parts;
-    if !proxy.tls.certificates.is_empty() {
-        return Ok((tls::pairs(plan, &proxy.tls).map_err(Failure::Config)?, None));
-    }
-    // Those of this machine's loopback are in it anyway.
-    let others =
-        proxy.addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
-    let others: Vec<String> = others.map(|ip| ip.to_string()).collect();
-    let others: Vec<&str> = others.iter().map(String::as_str).collect();
-    let demo = DemoCertificate::in_folder(&demo::folder(), &others).map_err(Failure::Demo)?;
-    let placed = |path: &std::path::Path| Placed { name: path.display().to_string(), span: 0..0 };
-    let pair = Pair::load(plan, &placed(&demo.certificate), &placed(&demo.key)).map_err(Failure::Config)?;
-    Ok((vec![pair], Some(demo)))
 }
 
 /// Listens for each worker; all at the same addresses.
@@ -261,40 +263,4 @@ fn signatures(parts: &Parts<'_>, metrics: &Arc<Metrics>) -> Result<Option<Signat
     let queue = device.request_queue(places).map_err(|e| e.to_string())?;
     let (pool, metrics) = (parts.pool.clone(), Arc::clone(metrics));
     Ok(Some(Box::new(move || Signatures::new(queue, pool, places, deadline, metrics))))
-}
-
-fn shared(
-    proxy: &ProxyPlan,
-    upstreams: Vec<UpstreamConfig>,
-    listen: Vec<SocketAddr>,
-    tls: Arc<rustls::ServerConfig>,
-    draining: Arc<AtomicBool>,
-) -> Shared {
-    let route = |route: &RoutePlan| Route {
-        host: route.host.clone(),
-        path: route.path.clone(),
-        upstream: route.upstream,
-        compress: route.compress,
-    };
-    let types: Vec<&str> = proxy.compress.types.iter().map(|t| &*t.name).collect();
-    Shared {
-        name: proxy.name.clone(),
-        tls,
-        routes: proxy.routes.iter().map(route).collect(),
-        upstreams,
-        heads: Limits {
-            head_bytes: proxy.limits.head_bytes,
-            target_bytes: proxy.limits.target_bytes,
-            fields: proxy.limits.fields,
-        },
-        limits: proxy.limits.clone(),
-        timeouts: proxy.timeouts.clone(),
-        compression: Compression {
-            // Looked at by `check`.
-            types: Types::parse(&types).unwrap_or_default(),
-            min_bytes: proxy.compress.min_bytes,
-        },
-        listen,
-        draining,
-    }
 }

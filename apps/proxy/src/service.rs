@@ -7,7 +7,7 @@ use slab::Slab;
 use warpdrive_pipeline::service::Service;
 
 use crate::client::{Client, Fate};
-use crate::core::{Core, Owner, Shared};
+use crate::core::{Core, Latest, Owner};
 use crate::log::LogWriter;
 use crate::metrics::Metrics;
 use crate::net::{Accepted, Close, Flow, Net};
@@ -22,7 +22,7 @@ pub struct Made {
     /// Who does TCP.
     pub net: NetMade,
     /// What is to be done.
-    pub shared: Arc<Shared>,
+    pub latest: Arc<Latest>,
     /// The device that signs.
     pub signatures: Option<SignaturesMade>,
     /// The device that compresses.
@@ -54,10 +54,10 @@ impl Proxy {
     /// A proxy without connections.
     #[must_use]
     pub fn new(made: Made) -> Self {
-        let Made { net, shared, signatures, zip, metrics, log } = made;
+        let Made { net, latest, signatures, zip, metrics, log } = made;
         let signatures = signatures.map(|make| make());
         Self {
-            core: Core::new(net(), shared, signatures, zip, metrics, log),
+            core: Core::new(net(), latest, signatures, zip, metrics, log),
             clients: Slab::new(),
             generation: 0,
             ready: Vec::new(),
@@ -212,6 +212,7 @@ impl Service for Proxy {
     }
 
     fn control(&mut self, _now: u64) {
+        self.core.look_for_news();
         let Core { upstreams, net, now_ms, metrics, signatures, zip, .. } = &mut self.core;
         upstreams.expired(*now_ms, false, |flow| net.close(flow, Close::Gracefully));
         upstreams.publish(*now_ms);

@@ -117,6 +117,7 @@ fn busy() -> (Sources, Busy) {
         }),
         more: Vec::new(),
         draining: Arc::default(),
+        load: None,
     };
     (sources, Busy { over, thread: Some(thread) })
 }
@@ -143,12 +144,13 @@ fn work(worker: &Metrics, random: &mut fastrand::Rng) {
     worker.compression_bytes_in.add(random.u64(9_000..11_000));
     worker.compression_bytes_out.add(2_500);
     worker.timeouts.count(Timeout::Idle);
-    let server = worker.server(0);
+    let servers = worker.servers();
+    let server = &servers[0];
     server.requests.add(5);
     server.connections_open.set(12);
     server.connections_idle.set(7);
-    worker.server(1).failures.add(1);
-    worker.server(1).up.set(0);
+    servers[1].failures.add(1);
+    servers[1].up.set(0);
 }
 
 #[test]

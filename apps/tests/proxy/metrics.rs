@@ -36,6 +36,12 @@ impl Metrics {
         self.0.iter().filter(|(full, _)| is_it(full)).map(|(_, value)| *value as u64).sum()
     }
 
+    /// All of this name, with their labels.
+    pub fn names(&self, name: &str) -> Vec<&str> {
+        let of = |full: &&str| full.split('{').next() == Some(name);
+        self.0.iter().map(|(full, _)| &**full).filter(of).collect()
+    }
+
     /// What is not 0, for messages.
     pub fn there_is(&self) -> Vec<&(String, f64)> {
         self.0.iter().filter(|(_, value)| *value > 0.0).collect()

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::certificates::certificates;
-use crate::common::{command, cpus};
+use crate::common::{Ran, command, cpus, run};
 use crate::metrics::Metrics;
 
 /// How long anything may take that takes no time on a quiet machine.
@@ -209,8 +209,36 @@ impl Proxy {
 
     /// Asks it to end.
     pub fn terminate(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Has it load its configuration anew.
+    pub fn hang_up(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
+    fn signal(&self, signal: i32) {
         // SAFETY: the child was not waited for yet, so the id is still its own.
-        assert_eq!(unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) }, 0);
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// Changes its configuration, which is not loaded by that.
+    #[track_caller]
+    pub fn edit(&self, from: &str, to: &str) {
+        let path = self.path().join("proxy.toml");
+        let text = std::fs::read_to_string(&path).expect("the configuration");
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        std::fs::write(path, text.replacen(from, to, 1)).expect("write the configuration");
+    }
+
+    /// `warpdrive reload`.
+    pub fn reload(&self) -> Ran {
+        run(self.path(), ["reload", "proxy.toml"])
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        self.text("stderr")
     }
 
     /// Waits until it has ended.

@@ -7,10 +7,12 @@
 //! | `/status.json` | [`ProxyMetrics::to_json`], and [`DeviceReport::to_json`] |
 //! | `/metrics` | text for Prometheus |
 //! | `/healthz` | 200, or 503 while the proxy drains |
+//! | `POST /reload` with `Warpdrive: reload` | what was loaded anew, or 409 and why nothing was |
 //!
-//! Nothing can be changed here. A page of somebody else cannot read it: browsers ask by the host's name, and other names
+//! Nothing else can be changed here, and a page in a browser cannot send that field to who does not allow it. A page of somebody else cannot read it: browsers ask by the host's name, and other names
 //! than those of this machine are refused, whatever address they lead to.
 
+mod ask;
 mod error;
 mod listen;
 mod serve;
@@ -27,6 +29,7 @@ use serde_json::{Value, json};
 use crate::blocking::Server;
 use crate::metrics::{DeviceReport, Prometheus, ProxyMetrics};
 
+pub use ask::{Ask, Asks, Load, Outcome};
 pub use error::AdminError;
 use listen::SocketFile;
 
@@ -48,6 +51,8 @@ pub struct Sources {
     pub more: Vec<Provider>,
     /// Whether the proxy ends as soon as what is under way is done.
     pub draining: Arc<AtomicBool>,
+    /// Has the configuration loaded anew.
+    pub load: Option<Load>,
 }
 
 impl Sources {

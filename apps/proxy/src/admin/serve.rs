@@ -9,6 +9,7 @@ use crate::metrics::Prometheus;
 
 /// For a request, and for a piece of its response.
 const PATIENCE: Duration = Duration::from_secs(10);
+const RELOAD: &str = "/reload";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -37,8 +38,12 @@ struct Answer {
 
 /// Answers a request, if one comes.
 pub fn serve(connection: &Connection, sources: &Sources, started: Instant) {
+    let mut is_reload = false;
     let answer = match Input::new(connection).request(PATIENCE) {
-        Ok(Some(request)) => answer(&request, sources, started),
+        Ok(Some(request)) => {
+            is_reload = request.path() == RELOAD;
+            answer(&request, sources, started)
+        }
         Ok(None) => return,
         Err(refused) => Err(refused),
     };
@@ -48,7 +53,11 @@ pub fn serve(connection: &Connection, sources: &Sources, started: Instant) {
         body: format!("{why}\n"),
     });
     let Answer { status, media, body } = answer;
-    let allow = if status == 405 { "Allow: GET\r\n" } else { "" };
+    let allow = match (status, is_reload) {
+        (405, false) => "Allow: GET\r\n",
+        (405, true) => "Allow: POST\r\n",
+        _ => "",
+    };
     let response = format!(
         "HTTP/1.1 {status} {}\r\nContent-Type: {media}\r\nContent-Length: {}\r\n{allow}Cache-Control: no-store\r\n\
          Content-Security-Policy: {POLICY}\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
@@ -67,6 +76,9 @@ fn answer(request: &Request, sources: &Sources, started: Instant) -> Result<Answ
     if !request.get("Host").is_some_and(is_local) {
         return Err(Refused(421, "this is not the host that was asked for: use localhost or 127.0.0.1"));
     }
+    if request.path() == RELOAD {
+        return reload(request, sources);
+    }
     if request.method != "GET" {
         return Err(Refused(405, "here is only something to GET"));
     }
@@ -77,8 +89,24 @@ fn answer(request: &Request, sources: &Sources, started: Instant) -> Result<Answ
         "/metrics" => ok(Prometheus::MEDIA_TYPE, sources.metrics()),
         "/healthz" if sources.is_draining() => Err(Refused(503, "draining")),
         "/healthz" => ok(TEXT, "ok\n".to_owned()),
-        _ => Err(Refused(404, "here are /, /status.json, /metrics and /healthz")),
+        _ => Err(Refused(404, "here are /, /status.json, /metrics, /healthz and /reload")),
     }
+}
+
+/// A page of somebody else may send a POST here, but not with a field of ours.
+fn reload(request: &Request, sources: &Sources) -> Result<Answer, Refused> {
+    if request.method != "POST" {
+        return Err(Refused(405, "POST, with the field Warpdrive: reload"));
+    }
+    if request.get("Warpdrive") != Some("reload") {
+        return Err(Refused(403, "the field Warpdrive: reload is missing"));
+    }
+    let Some(load) = &sources.load else { return Err(Refused(404, "nothing can be loaded here")) };
+    let (status, text) = match load() {
+        Ok(done) => (200, done),
+        Err(why) => (409, why),
+    };
+    Ok(Answer { status, media: TEXT, body: format!("{text}\n") })
 }
 
 /// Whether a Host is a name of this machine that no DNS server was asked for.
@@ -100,9 +128,11 @@ fn is_local(host: &str) -> bool {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
         421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",

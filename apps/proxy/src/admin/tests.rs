@@ -23,6 +23,7 @@ fn sources() -> Sources {
         }),
         more: vec![Box::new(|out| out.family(Kind::Gauge, "answer", "Of another.").add(&[], 42))],
         draining: Arc::default(),
+        load: None,
     }
 }
 

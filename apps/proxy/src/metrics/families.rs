@@ -144,8 +144,8 @@ pub const FAMILIES: &[Family] = &[
 ];
 
 fn servers(m: &Metrics, sink: &mut Sink<'_>, of: fn(&ServerMetrics) -> &Counter) {
-    for server in &m.servers {
-        sink(&[("upstream", &server.upstream), ("server", &server.server)], of(server).get());
+    for server in m.servers() {
+        sink(&[("upstream", &server.upstream), ("server", &server.server)], of(&server).get());
     }
 }
 

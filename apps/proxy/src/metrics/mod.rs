@@ -13,7 +13,7 @@ pub(crate) mod parse;
 mod prometheus;
 mod totals;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Map, Value, json};
 use warpdrive_pmd::stats::Counter;
@@ -76,14 +76,16 @@ pub struct Metrics {
     pub timeouts: Counters<Timeout>,
     /// From the end of a request to the head of its response.
     pub upstream_response: Histogram,
-    servers: Box<[ServerMetrics]>,
+    servers: RwLock<Vec<Arc<ServerMetrics>>>,
 }
 
 /// What one worker counts of one server.
 #[derive(Debug, Default)]
 pub struct ServerMetrics {
-    upstream: String,
-    server: String,
+    /// The name of its upstream.
+    pub upstream: String,
+    /// Its address.
+    pub server: String,
     /// Requests sent, also those sent again.
     pub requests: Counter,
     /// Requests that failed: no connection, no response, or a broken one.
@@ -102,13 +104,7 @@ impl Metrics {
     /// For the worker on lcore `core`, with the servers of all upstreams: the name of the upstream, and the server's.
     #[must_use]
     pub fn new(core: usize, servers: &[(String, String)]) -> Arc<Self> {
-        let server = |(upstream, server): &(String, String)| {
-            let this =
-                ServerMetrics { upstream: upstream.clone(), server: server.clone(), ..Default::default() };
-            this.up.set(1);
-            this
-        };
-        Arc::new(Self {
+        let this = Arc::new(Self {
             core,
             handshakes: Counters::default(),
             handshakes_failed: Counters::default(),
@@ -131,8 +127,10 @@ impl Metrics {
             compression_bytes_out: Counter::default(),
             timeouts: Counters::default(),
             upstream_response: Histogram::default(),
-            servers: servers.iter().map(server).collect(),
-        })
+            servers: RwLock::default(),
+        });
+        servers.iter().for_each(|(upstream, server)| drop(this.server(upstream, server)));
+        this
     }
 
     /// Counts a response by its status. One that no response can have is not counted.
@@ -150,14 +148,31 @@ impl Metrics {
         self.breaker.set(state.index() as u64);
     }
 
-    /// Of the server at a place of those that were given to [`new`](Self::new).
-    ///
-    /// # Panics
-    /// There are not so many.
+    /// Of a server of an upstream, which is known from now on.
     #[must_use]
-    #[inline]
-    pub fn server(&self, place: usize) -> &ServerMetrics {
-        &self.servers[place]
+    pub fn server(&self, upstream: &str, server: &str) -> Arc<ServerMetrics> {
+        let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+        let known = servers.iter().find(|s| s.upstream == upstream && s.server == server);
+        if let Some(known) = known {
+            return Arc::clone(known);
+        }
+        let (upstream, server) = (upstream.to_owned(), server.to_owned());
+        let new = Arc::new(ServerMetrics { upstream, server, ..ServerMetrics::default() });
+        new.up.set(1);
+        servers.push(Arc::clone(&new));
+        new
+    }
+
+    /// A server is no longer one: nothing is said of it any more.
+    pub fn forget(&self, server: &Arc<ServerMetrics>) {
+        let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+        servers.retain(|known| !Arc::ptr_eq(known, server));
+    }
+
+    /// Of all servers.
+    #[must_use]
+    pub fn servers(&self) -> Vec<Arc<ServerMetrics>> {
+        self.servers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

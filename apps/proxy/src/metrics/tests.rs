@@ -31,9 +31,9 @@ fn proxy() -> ProxyMetrics {
         worker.request_duration.record(Duration::from_secs(1_000));
     }
     workers[1].set_breaker(Breaker::Open);
-    workers[0].server(0).requests.add(9);
-    workers[1].server(0).requests.add(1);
-    workers[1].server(1).up.set(0);
+    workers[0].servers()[0].requests.add(9);
+    workers[1].servers()[0].requests.add(1);
+    workers[1].servers()[1].up.set(0);
     ProxyMetrics { name: "web \"1\"\n".into(), workers }
 }
 

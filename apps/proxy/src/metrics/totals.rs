@@ -3,8 +3,8 @@
 use warpdrive_pmd::stats::Counter;
 
 use super::{
-    Counters, Handshake, HandshakeFailure, Histogram, Label, Metrics, ProxyMetrics, STATUSES, ServerMetrics,
-    SignedBy, Snapshot, Timeout,
+    Counters, Handshake, HandshakeFailure, Histogram, Label, Metrics, ProxyMetrics, STATUSES, SignedBy,
+    Snapshot, Timeout,
 };
 
 /// How many of each kind.
@@ -108,21 +108,20 @@ impl ProxyMetrics {
     }
 
     fn servers(&self) -> Vec<ServerTotals> {
-        let Some(first) = self.workers.first() else { return Vec::new() };
-        // All workers have the same.
-        let totals = |(place, server): (usize, &ServerMetrics)| {
-            let number = |of: fn(&ServerMetrics) -> &Counter| {
-                self.workers.iter().map(|w| of(w.server(place)).get()).sum()
-            };
-            ServerTotals {
-                upstream: server.upstream.clone(),
-                server: server.server.clone(),
-                requests: number(|s| &s.requests),
-                failures: number(|s| &s.failures),
-                retries: number(|s| &s.retries),
-            }
-        };
-        first.servers.iter().enumerate().map(totals).collect()
+        let mut all: Vec<ServerTotals> = Vec::new();
+        for server in self.workers.iter().flat_map(|worker| worker.servers()) {
+            let known = all.iter().position(|t| t.upstream == server.upstream && t.server == server.server);
+            let place = known.unwrap_or_else(|| {
+                let (upstream, server) = (server.upstream.clone(), server.server.clone());
+                all.push(ServerTotals { upstream, server, requests: 0, failures: 0, retries: 0 });
+                all.len() - 1
+            });
+            let total = &mut all[place];
+            total.requests += server.requests.get();
+            total.failures += server.failures.get();
+            total.retries += server.retries.get();
+        }
+        all
     }
 }
 
@@ -142,7 +141,7 @@ mod tests {
             worker.requests_unanswered.add(n);
             worker.client_bytes_out.add(100 * n);
             worker.request_duration.record_ns(1_000);
-            worker.server(1).retries.add(n);
+            worker.servers()[1].retries.add(n);
         }
         let totals = ProxyMetrics { name: "p".to_owned(), workers: workers.into() }.totals();
         assert_eq!(totals.cores, [3, 5]);

@@ -29,7 +29,7 @@ impl Flow {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
-    fn of_token(token: u64) -> Self {
+    pub(crate) fn of_token(token: u64) -> Self {
         Self { index: token as u32, generation: (token >> 32) as u32 }
     }
 }

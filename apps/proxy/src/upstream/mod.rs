@@ -26,14 +26,9 @@ pub struct UpstreamConfig {
     pub fail: Duration,
 }
 
-/// A server: which upstream, which of its servers.
+/// A server: its place among all that there ever were, so that it stays good when others are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServerId {
-    /// The upstream.
-    pub upstream: u32,
-    /// Its server.
-    pub server: u32,
-}
+pub struct ServerId(u32);
 
 /// An unused connection.
 #[derive(Clone, Copy, Debug)]
@@ -47,106 +42,167 @@ struct Idle {
 #[derive(Debug)]
 struct Server {
     address: SocketAddr,
+    /// The place of its upstream.
+    upstream: usize,
+    metrics: Arc<ServerMetrics>,
     /// The one that was used last is at the end, and is used next.
     idle: Vec<Idle>,
     under_way: usize,
     failures: u32,
     /// Left out until then.
     down_until_ms: u64,
+    state: State,
+}
+
+/// Whether a server is one of those that are chosen from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Listed,
+    /// No longer, but requests to it are still under way.
+    Leaving,
+    /// No longer. Who had to do with it may still ask for its name.
+    Gone,
 }
 
 #[derive(Debug)]
 struct Upstream {
     config: UpstreamConfig,
-    servers: Vec<Server>,
+    servers: Vec<ServerId>,
     next: usize,
-    /// The place of its first server among those of all.
-    first: usize,
 }
 
 /// All servers, as one worker sees them.
 #[derive(Debug)]
 pub struct Upstreams {
     all: Vec<Upstream>,
+    servers: Vec<Server>,
     idle_ms: u64,
     metrics: Arc<Metrics>,
 }
 
 impl Upstreams {
-    /// Nothing is known of them yet. Unused connections are kept for `idle`.
+    /// None yet.
     #[must_use]
-    pub fn new(configs: Vec<UpstreamConfig>, idle: Duration, metrics: Arc<Metrics>) -> Self {
-        let server = |address: &SocketAddr| Server {
-            address: *address,
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { all: Vec::new(), servers: Vec::new(), idle_ms: 0, metrics }
+    }
+
+    /// These are the upstreams from now on: each in its place, if there was one of its name before. What is known of servers
+    /// that stay is kept, and so are requests to those that do not. Unused connections are kept for `idle`; those to servers
+    /// that are no longer any are closed.
+    pub fn load(&mut self, configs: &[UpstreamConfig], idle: Duration, mut close: impl FnMut(Flow)) {
+        self.idle_ms = idle.as_millis() as u64;
+        for server in self.servers.iter_mut().filter(|s| s.state == State::Listed) {
+            server.state = State::Leaving;
+        }
+        for (place, config) in configs.iter().enumerate() {
+            let servers = config.servers.iter().map(|address| self.listed(place, &config.name, *address));
+            let servers: Vec<ServerId> = servers.collect();
+            match self.all.get_mut(place) {
+                Some(upstream) => (upstream.config, upstream.servers) = (config.clone(), servers),
+                None => self.all.push(Upstream { config: config.clone(), servers, next: 0 }),
+            }
+        }
+        for server in self.servers.iter_mut().filter(|s| s.state == State::Leaving) {
+            server.idle.drain(..).for_each(|idle| close(idle.flow));
+        }
+        self.part();
+    }
+
+    /// A server of an upstream, which may have been one before.
+    fn listed(&mut self, upstream: usize, name: &str, address: SocketAddr) -> ServerId {
+        let known = self.servers.iter().position(|s| s.upstream == upstream && s.address == address);
+        if let Some(place) = known {
+            let server = &mut self.servers[place];
+            if server.state == State::Gone {
+                server.metrics = self.metrics.server(name, &address.to_string());
+                (server.failures, server.down_until_ms) = (0, 0);
+            }
+            server.state = State::Listed;
+            return ServerId(place as u32);
+        }
+        self.servers.push(Server {
+            address,
+            upstream,
+            metrics: self.metrics.server(name, &address.to_string()),
             idle: Vec::new(),
             under_way: 0,
             failures: 0,
             down_until_ms: 0,
-        };
-        let mut first = 0;
-        let upstream = |config: UpstreamConfig| {
-            let servers: Vec<Server> = config.servers.iter().map(server).collect();
-            first += servers.len();
-            Upstream { config, first: first - servers.len(), servers, next: 0 }
-        };
-        Self { all: configs.into_iter().map(upstream).collect(), idle_ms: idle.as_millis() as u64, metrics }
+            state: State::Listed,
+        });
+        ServerId(self.servers.len() as u32 - 1)
+    }
+
+    /// Servers that are no longer any, and have nothing under way, are gone.
+    fn part(&mut self) {
+        let leaving = |s: &&mut Server| s.state == State::Leaving && s.under_way == 0;
+        for server in self.servers.iter_mut().filter(leaving) {
+            server.state = State::Gone;
+            self.metrics.forget(&server.metrics);
+        }
     }
 
     /// What is counted of a server.
     #[must_use]
     pub fn metrics(&self, id: ServerId) -> &ServerMetrics {
-        self.metrics.server(self.all[id.upstream as usize].first + id.server as usize)
+        &self.servers[id.0 as usize].metrics
     }
 
     /// Says how they are.
-    pub fn publish(&self, now_ms: u64) {
-        for upstream in &self.all {
-            for (i, server) in upstream.servers.iter().enumerate() {
-                let metrics = self.metrics.server(upstream.first + i);
-                metrics.connections_idle.set(server.idle.len() as u64);
-                metrics.connections_open.set((server.idle.len() + server.under_way) as u64);
-                metrics.up.set(u64::from(server.down_until_ms <= now_ms));
-            }
+    pub fn publish(&mut self, now_ms: u64) {
+        self.part();
+        for server in self.servers.iter().filter(|s| s.state != State::Gone) {
+            let metrics = &server.metrics;
+            metrics.connections_idle.set(server.idle.len() as u64);
+            metrics.connections_open.set((server.idle.len() + server.under_way) as u64);
+            metrics.up.set(u64::from(server.state == State::Listed && server.down_until_ms <= now_ms));
         }
     }
 
     /// Chooses a server for a request, which is under way from now on. `tried` are left out as long as there are others. `None`
     /// when all are left out.
     pub fn choose(&mut self, upstream: usize, tried: &[ServerId], now_ms: u64) -> Option<ServerId> {
-        let group = &mut self.all[upstream];
-        let id = |server: usize| ServerId { upstream: upstream as u32, server: server as u32 };
+        let Self { all, servers, .. } = self;
+        let group = all.get_mut(upstream)?;
         let count = group.servers.len();
         let in_turn = (0..count).map(|i| (group.next + i) % count);
-        let up = in_turn.filter(|s| group.servers[*s].down_until_ms <= now_ms && !tried.contains(&id(*s)));
+        let of = |place: &usize| &servers[group.servers[*place].0 as usize];
+        let up = in_turn.filter(|s| of(s).down_until_ms <= now_ms && !tried.contains(&group.servers[*s]));
         let chosen = match group.config.balance {
             Balance::RoundRobin => up.into_iter().next(),
-            Balance::LeastConnections => up.min_by_key(|s| group.servers[*s].under_way),
+            Balance::LeastConnections => up.min_by_key(|s| of(s).under_way),
         }?;
         group.next = chosen + 1;
-        let server = &mut group.servers[chosen];
+        let id = group.servers[chosen];
+        let server = &mut servers[id.0 as usize];
         server.under_way += 1;
-        self.metrics.server(group.first + chosen).requests.add(1);
+        server.metrics.requests.add(1);
         // One that was left out is tried by one request at a time.
         if group.config.max_fails > 0 && server.failures >= group.config.max_fails {
             server.down_until_ms = now_ms + group.config.fail.as_millis() as u64;
         }
-        Some(id(chosen))
+        Some(id)
     }
 
     fn server(&mut self, id: ServerId) -> &mut Server {
-        &mut self.all[id.upstream as usize].servers[id.server as usize]
+        &mut self.servers[id.0 as usize]
+    }
+
+    fn config(&self, id: ServerId) -> &UpstreamConfig {
+        &self.all[self.servers[id.0 as usize].upstream].config
     }
 
     /// Where it is.
     #[must_use]
     pub fn address(&self, id: ServerId) -> SocketAddr {
-        self.all[id.upstream as usize].servers[id.server as usize].address
+        self.servers[id.0 as usize].address
     }
 
     /// The name of its upstream.
     #[must_use]
     pub fn name(&self, id: ServerId) -> &str {
-        &self.all[id.upstream as usize].config.name
+        &self.config(id).name
     }
 
     /// An unused connection to it: the one that was used last.
@@ -157,9 +213,9 @@ impl Upstreams {
     /// A request has ended, and its connection can be used again. Gives back one that is to be closed: there are enough.
     #[must_use]
     pub fn keep(&mut self, id: ServerId, flow: Flow, now_ms: u64) -> Option<Flow> {
-        let (keepalive, until_ms) = (self.all[id.upstream as usize].config.keepalive, now_ms + self.idle_ms);
+        let (keepalive, until_ms) = (self.config(id).keepalive, now_ms + self.idle_ms);
         let server = self.server(id);
-        if server.idle.len() >= keepalive {
+        if server.idle.len() >= keepalive || server.state != State::Listed {
             return Some(flow);
         }
         server.idle.push(Idle { flow, until_ms });
@@ -180,7 +236,7 @@ impl Upstreams {
 
     /// A server could not be reached, or has not answered.
     pub fn failed(&mut self, id: ServerId, now_ms: u64) {
-        let config = &self.all[id.upstream as usize].config;
+        let config = self.config(id);
         let (max_fails, fail_ms) = (config.max_fails, config.fail.as_millis() as u64);
         self.metrics(id).failures.add(1);
         let server = self.server(id);
@@ -199,7 +255,7 @@ impl Upstreams {
 
     /// Takes out connections that were unused for too long, or all.
     pub fn expired(&mut self, now_ms: u64, all: bool, mut close: impl FnMut(Flow)) {
-        for server in self.all.iter_mut().flat_map(|u| &mut u.servers) {
+        for server in &mut self.servers {
             // The oldest are at the front.
             let n = server.idle.iter().take_while(|idle| all || idle.until_ms <= now_ms).count();
             server.idle.drain(..n).for_each(|idle| close(idle.flow));
@@ -211,25 +267,33 @@ impl Upstreams {
 mod tests {
     use super::*;
 
-    /// Of two servers, one fails with each request it gets. How many requests each got of 20 at one moment.
-    fn shares(max_fails: u32) -> [usize; 2] {
-        let servers: Vec<SocketAddr> = ["127.0.0.1:1", "127.0.0.1:2"].map(|s| s.parse().unwrap()).into();
-        let names: Vec<(String, String)> =
-            servers.iter().map(|server| ("u".to_owned(), server.to_string())).collect();
-        let config = UpstreamConfig {
-            name: "u".to_owned(),
-            servers,
+    fn config(name: &str, servers: &[u16], max_fails: u32) -> UpstreamConfig {
+        UpstreamConfig {
+            name: name.to_owned(),
+            servers: servers.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect(),
             balance: Balance::RoundRobin,
-            keepalive: 0,
+            keepalive: 1,
             max_fails,
             fail: Duration::from_secs(10),
-        };
-        let mut upstreams = Upstreams::new(vec![config], Duration::from_secs(1), Metrics::new(0, &names));
+        }
+    }
+
+    fn load(upstreams: &mut Upstreams, configs: &[UpstreamConfig]) -> Vec<Flow> {
+        let mut closed = Vec::new();
+        upstreams.load(configs, Duration::from_secs(1), |flow| closed.push(flow));
+        closed
+    }
+
+    /// Of two servers, one fails with each request it gets. How many requests each got of 20 at one moment.
+    fn shares(max_fails: u32) -> [usize; 2] {
+        let mut upstreams = Upstreams::new(Metrics::new(0, &[]));
+        load(&mut upstreams, &[config("u", &[1, 2], max_fails)]);
         let mut shares = [0; 2];
         for _ in 0..20 {
             let id = upstreams.choose(0, &[], 1_000).expect("one is well");
-            shares[id.server as usize] += 1;
-            if id.server == 0 {
+            let place = usize::from(upstreams.address(id).port() - 1);
+            shares[place] += 1;
+            if place == 0 {
                 upstreams.failed(id, 1_000);
             }
             upstreams.ended(id);
@@ -242,5 +306,45 @@ mod tests {
         assert_eq!(shares(3), [3, 17]);
         assert_eq!(shares(1), [1, 19]);
         assert_eq!(shares(0), [10, 10]);
+    }
+
+    fn listed(metrics: &Metrics) -> Vec<String> {
+        metrics.servers().iter().map(|s| s.server.clone()).collect()
+    }
+
+    #[test]
+    fn servers_come_and_go_and_requests_to_them_end_well() {
+        let metrics = Metrics::new(0, &[]);
+        let mut upstreams = Upstreams::new(Arc::clone(&metrics));
+        let flow = |index: u64| Flow::of_token((1 << 32) | index);
+        load(&mut upstreams, &[config("u", &[1, 2], 1), config("v", &[1], 1)]);
+        let one = upstreams.choose(0, &[], 0).unwrap();
+        let two = upstreams.choose(0, &[], 0).unwrap();
+        upstreams.failed(two, 0);
+        upstreams.ended(two);
+        assert_eq!(upstreams.keep(one, flow(7), 0), None);
+        let asked = upstreams.choose(0, &[], 0).unwrap();
+        assert_eq!((asked, upstreams.reuse(asked)), (one, Some(flow(7))));
+        assert_eq!(upstreams.keep(one, flow(8), 0), None);
+        // The first leaves while it has work; the second, which is left out, stays so; a third comes.
+        let closed = load(&mut upstreams, &[config("u", &[2, 3], 1), config("v", &[], 1)]);
+        assert_eq!(closed, [flow(8)]);
+        let three = upstreams.choose(0, &[], 0).unwrap();
+        assert_eq!((upstreams.address(three).port(), upstreams.choose(0, &[three], 0)), (3, None));
+        assert_eq!(upstreams.choose(1, &[], 0), None, "all are gone");
+        upstreams.publish(0);
+        assert_eq!(listed(&metrics), ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        assert_eq!((upstreams.address(one).port(), upstreams.name(one)), (1, "u"));
+        // What was under way ends: its connection is of no use, and nothing is said of it any more.
+        assert_eq!(upstreams.keep(one, flow(9), 0), Some(flow(9)));
+        upstreams.ended(one);
+        upstreams.ended(one);
+        upstreams.publish(0);
+        assert_eq!(listed(&metrics), ["127.0.0.1:2", "127.0.0.1:3"]);
+        // It comes back as itself.
+        load(&mut upstreams, &[config("u", &[1], 1), config("v", &[], 1)]);
+        assert_eq!(upstreams.choose(0, &[], 0), Some(one));
+        upstreams.publish(0);
+        assert_eq!(listed(&metrics), ["127.0.0.1:3", "127.0.0.1:1"], "3 still has a request under way");
     }
 }
