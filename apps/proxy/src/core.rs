@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::net::{Close, Flow, Net};
 use crate::timer::Wheel;
 use crate::tls::{Signatures, Stacks};
+use crate::upstream::check::Health;
 use crate::upstream::{ServerId, UpstreamConfig, Upstreams};
 use crate::zip::Zip;
 
@@ -37,6 +38,8 @@ pub struct Shared {
     pub routes: Vec<Route>,
     /// The servers.
     pub upstreams: Vec<UpstreamConfig>,
+    /// What their checks find.
+    pub health: Arc<Health>,
     /// Limits.
     pub limits: LimitsPlan,
     /// Those of heads.
@@ -195,7 +198,12 @@ impl Core {
         let now_ms = clock.ns(now) / 1_000_000;
         Self {
             net,
-            upstreams: Upstreams::new(shared.upstreams.clone(), idle, Arc::clone(&metrics)),
+            upstreams: Upstreams::new(
+                shared.upstreams.clone(),
+                Arc::clone(&shared.health),
+                idle,
+                Arc::clone(&metrics),
+            ),
             shared: Rc::new(shared),
             stacks: Stacks::default(),
             signatures,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
+use warpdrive_pipeline::cores::CpuSet;
 use warpdrive_pipeline::demo;
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan, RoutePlan, ServerPlan, UpstreamPlan, ZIP_DEPTH};
@@ -23,6 +24,7 @@ use crate::net::{Both, KernelNet, Listeners, Opened, UserConfig, UserNet};
 use crate::service::{Made, NetMade, Proxy, SignaturesMade};
 use crate::tls::{self, Certificates, Lasting, Pair, Signatures};
 use crate::upstream::UpstreamConfig;
+use crate::upstream::check::{Checks, Health};
 use crate::zip::Zip;
 
 /// Of a proxy at a tap: locally administered (IEEE 802, bit 1 of the first byte).
@@ -35,6 +37,7 @@ pub struct Proxies {
     demo: Option<DemoBackend>,
     logs: Vec<AccessLog>,
     admins: Vec<Admin>,
+    checks: Vec<Checks>,
     metrics: Vec<ProxyMetrics>,
 }
 
@@ -72,10 +75,14 @@ impl Maker for Proxies {
             });
         }
         let draining = Arc::new(AtomicBool::new(false));
-        let metrics_of_all = ProxyMetrics { name: proxy.name.clone(), workers: metrics.clone() };
+        let checks = Checks::start(&proxy.name, &upstreams, None, polled(plan))
+            .map_err(|e| failed(format!("checks of servers cannot start: {e}")))?;
+        let health = checks.health();
+        let metrics_of_all =
+            ProxyMetrics { name: proxy.name.clone(), workers: metrics.clone(), health: Arc::clone(health) };
         self.admin(parts, metrics_of_all.clone(), &draining, got)?;
         let log = proxy.access_log.as_ref().map(|at| access_log(plan, at)).transpose()?;
-        let shared = Arc::new(shared(proxy, upstreams, addresses, config, draining));
+        let shared = Arc::new(shared(proxy, upstreams, Arc::clone(health), addresses, config, draining));
         let session = parts.zip.map(|device| Zip::session(device, proxy.compress.level));
         let session = session.transpose().map_err(failed)?;
         let mut seeds: Vec<Seed> = Vec::new();
@@ -91,6 +98,7 @@ impl Maker for Proxies {
             seeds.push(Box::new(move || Box::new(Proxy::new(made))));
         }
         self.logs.extend(log);
+        self.checks.push(checks);
         self.metrics.push(metrics_of_all);
         Ok(seeds)
     }
@@ -120,6 +128,7 @@ impl Proxies {
             keepalive: plan.keepalive,
             max_fails: plan.max_fails,
             fail: plan.fail,
+            check: plan.check.clone(),
         };
         Ok(proxy.upstreams.iter().map(upstream).collect())
     }
@@ -239,6 +248,11 @@ fn user(parts: &Parts<'_>, wire: WireParts) -> Result<Vec<NetMade>, ServiceError
     Ok(nets)
 }
 
+/// Cpus that somebody polls on.
+fn polled(plan: &Plan) -> CpuSet {
+    plan.workers.iter().fold(CpuSet::new(), |all, worker| all.union(&worker.cpus))
+}
+
 fn access_log(plan: &Plan, at: &Placed) -> Result<AccessLog, Box<ConfigError>> {
     AccessLog::open(&at.name).map_err(|e| {
         let message = format!("the access log {:?} cannot be opened: {e}", at.name);
@@ -266,6 +280,7 @@ fn signatures(parts: &Parts<'_>, metrics: &Arc<Metrics>) -> Result<Option<Signat
 fn shared(
     proxy: &ProxyPlan,
     upstreams: Vec<UpstreamConfig>,
+    health: Arc<Health>,
     listen: Vec<SocketAddr>,
     tls: Arc<rustls::ServerConfig>,
     draining: Arc<AtomicBool>,
@@ -282,6 +297,7 @@ fn shared(
         tls,
         routes: proxy.routes.iter().map(route).collect(),
         upstreams,
+        health,
         heads: Limits {
             head_bytes: proxy.limits.head_bytes,
             target_bytes: proxy.limits.target_bytes,

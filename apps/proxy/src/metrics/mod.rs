@@ -24,7 +24,8 @@ pub use label::{Breaker, Counters, Handshake, HandshakeFailure, Label, SignedBy,
 pub use prometheus::{Kind, Prometheus, Samples};
 pub use totals::{Kinds, ServerTotals, Totals, sum};
 
-use families::{FAMILIES, HISTOGRAMS};
+use crate::upstream::check::{Health, ServerHealth};
+use families::{CHECKS, FAMILIES, HISTOGRAMS};
 
 /// Statuses that are counted one by one.
 const STATUSES: std::ops::Range<u16> = 100..600;
@@ -94,7 +95,7 @@ pub struct ServerMetrics {
     pub connections_open: Counter,
     /// Those of them that are not in use.
     pub connections_idle: Counter,
-    /// 1 if it is asked, 0 if it is left out after failures.
+    /// 1 if it is asked, 0 if it is left out after failures, of requests or of its checks.
     pub up: Counter,
 }
 
@@ -168,6 +169,8 @@ pub struct ProxyMetrics {
     pub name: String,
     /// Of each worker.
     pub workers: Vec<Arc<Metrics>>,
+    /// Of the checks of its servers.
+    pub health: Arc<Health>,
 }
 
 impl ProxyMetrics {
@@ -183,6 +186,14 @@ impl ProxyMetrics {
                     all.extend_from_slice(labels);
                     samples.add(&all, value);
                 });
+            }
+        }
+        for family in CHECKS {
+            let mut samples = out.family(Kind::Counter, family.name, family.help);
+            for server in self.health.checked() {
+                let (upstream, address) = (&*server.upstream, server.address.to_string());
+                let labels = [("proxy", &*self.name), ("upstream", upstream), ("server", &address)];
+                samples.add(&labels, (family.of)(server).get());
             }
         }
         for family in HISTOGRAMS {
@@ -222,6 +233,14 @@ impl ProxyMetrics {
                 sums => sums.iter().map(|(labels, sum)| labelled(labels, *sum)).collect(),
             };
             all.insert(family.name.to_owned(), value);
+        }
+        for family in CHECKS {
+            let number = |server: &ServerHealth| {
+                let address = server.address.to_string();
+                let labels = [("upstream", server.upstream.clone()), ("server", address)];
+                labelled(&labels, (family.of)(server).get())
+            };
+            all.insert(family.name.to_owned(), self.health.checked().map(number).collect());
         }
         for family in HISTOGRAMS {
             let snapshot = Snapshot::of(self.workers.iter().map(|w| (family.of)(w)));

@@ -34,7 +34,7 @@ fn proxy() -> ProxyMetrics {
     workers[0].server(0).requests.add(9);
     workers[1].server(0).requests.add(1);
     workers[1].server(1).up.set(0);
-    ProxyMetrics { name: "web \"1\"\n".into(), workers }
+    ProxyMetrics { name: "web \"1\"\n".into(), workers, health: Arc::default() }
 }
 
 fn text(proxies: &[ProxyMetrics]) -> Parsed {
@@ -47,7 +47,7 @@ const NAME: (&str, &str) = ("proxy", "web \"1\"\n");
 
 #[test]
 fn prometheus_gets_all_by_core() {
-    let other = ProxyMetrics { name: "other".into(), workers: vec![Metrics::new(0, &[])] };
+    let other = ProxyMetrics { name: "other".into(), workers: vec![Metrics::new(0, &[])], health: Arc::default() };
     let parsed = text(&[proxy(), other]);
     let value = |name: &str, labels: &[(&str, &str)]| {
         let all: Vec<_> = [NAME].iter().chain(labels).copied().collect();
@@ -109,7 +109,7 @@ fn json_adds_up_the_cores() {
     );
     assert_eq!(latency["buckets_us"], json!([[300, 2], [null, 2]]));
     // Before anything was done there are no statuses, which is an empty list.
-    let idle = ProxyMetrics { name: "x".into(), workers: vec![Metrics::new(0, &[])] }.to_json();
+    let idle = ProxyMetrics { name: "x".into(), workers: vec![Metrics::new(0, &[])], health: Arc::default() }.to_json();
     assert_eq!((&idle["requests_total"], &idle["connections_total"]), (&json!([]), &json!(0)));
 }
 

@@ -1,13 +1,17 @@
 //! Servers behind the proxy, as one worker sees them: which is next, which is left out, and connections kept for later.
 
+pub mod check;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use warpdrive_pipeline::config::Balance;
+use warpdrive_pipeline::plan::CheckPlan;
 
 use crate::metrics::{Metrics, ServerMetrics};
 use crate::net::Flow;
+use check::Health;
 
 /// What is known of a group of servers that do the same.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct UpstreamConfig {
     pub max_fails: u32,
     /// How long.
     pub fail: Duration,
+    /// What its servers are asked from time to time.
+    pub check: Option<CheckPlan>,
 }
 
 /// A server: which upstream, which of its servers.
@@ -68,14 +74,21 @@ struct Upstream {
 #[derive(Debug)]
 pub struct Upstreams {
     all: Vec<Upstream>,
+    /// What checks have found, of the servers of all.
+    health: Arc<Health>,
     idle_ms: u64,
     metrics: Arc<Metrics>,
 }
 
 impl Upstreams {
-    /// Nothing is known of them yet. Unused connections are kept for `idle`.
+    /// Nothing is known of them yet but their `health`. Unused connections are kept for `idle`.
     #[must_use]
-    pub fn new(configs: Vec<UpstreamConfig>, idle: Duration, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        configs: Vec<UpstreamConfig>,
+        health: Arc<Health>,
+        idle: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let server = |address: &SocketAddr| Server {
             address: *address,
             idle: Vec::new(),
@@ -89,7 +102,8 @@ impl Upstreams {
             first += servers.len();
             Upstream { config, first: first - servers.len(), servers, next: 0 }
         };
-        Self { all: configs.into_iter().map(upstream).collect(), idle_ms: idle.as_millis() as u64, metrics }
+        let all = configs.into_iter().map(upstream).collect();
+        Self { all, health, idle_ms: idle.as_millis() as u64, metrics }
     }
 
     /// What is counted of a server.
@@ -105,7 +119,8 @@ impl Upstreams {
                 let metrics = self.metrics.server(upstream.first + i);
                 metrics.connections_idle.set(server.idle.len() as u64);
                 metrics.connections_open.set((server.idle.len() + server.under_way) as u64);
-                metrics.up.set(u64::from(server.down_until_ms <= now_ms));
+                let is_up = server.down_until_ms <= now_ms && self.health.is_up(upstream.first + i);
+                metrics.up.set(u64::from(is_up));
             }
         }
     }
@@ -117,7 +132,11 @@ impl Upstreams {
         let id = |server: usize| ServerId { upstream: upstream as u32, server: server as u32 };
         let count = group.servers.len();
         let in_turn = (0..count).map(|i| (group.next + i) % count);
-        let up = in_turn.filter(|s| group.servers[*s].down_until_ms <= now_ms && !tried.contains(&id(*s)));
+        let up = in_turn.filter(|s| {
+            group.servers[*s].down_until_ms <= now_ms
+                && self.health.is_up(group.first + s)
+                && !tried.contains(&id(*s))
+        });
         let chosen = match group.config.balance {
             Balance::RoundRobin => up.into_iter().next(),
             Balance::LeastConnections => up.min_by_key(|s| group.servers[*s].under_way),
@@ -154,12 +173,15 @@ impl Upstreams {
         self.server(id).idle.pop().map(|idle| idle.flow)
     }
 
-    /// A request has ended, and its connection can be used again. Gives back one that is to be closed: there are enough.
+    /// A request has ended, and its connection can be used again. Gives back one that is to be closed: there are enough, or
+    /// the server is left out by its checks.
     #[must_use]
     pub fn keep(&mut self, id: ServerId, flow: Flow, now_ms: u64) -> Option<Flow> {
-        let (keepalive, until_ms) = (self.all[id.upstream as usize].config.keepalive, now_ms + self.idle_ms);
+        let Upstream { config, first, .. } = &self.all[id.upstream as usize];
+        let is_up = self.health.is_up(first + id.server as usize);
+        let (keepalive, until_ms) = (config.keepalive, now_ms + self.idle_ms);
         let server = self.server(id);
-        if server.idle.len() >= keepalive {
+        if server.idle.len() >= keepalive || !is_up {
             return Some(flow);
         }
         server.idle.push(Idle { flow, until_ms });
@@ -197,9 +219,10 @@ impl Upstreams {
         place.map(|place| idle.remove(place)).is_some()
     }
 
-    /// Takes out connections that were unused for too long, or all.
+    /// Takes out connections that were unused for too long, those of servers that are left out by their checks, or all.
     pub fn expired(&mut self, now_ms: u64, all: bool, mut close: impl FnMut(Flow)) {
-        for server in self.all.iter_mut().flat_map(|u| &mut u.servers) {
+        for (place, server) in self.all.iter_mut().flat_map(|u| &mut u.servers).enumerate() {
+            let all = all || !self.health.is_up(place);
             // The oldest are at the front.
             let n = server.idle.iter().take_while(|idle| all || idle.until_ms <= now_ms).count();
             server.idle.drain(..n).for_each(|idle| close(idle.flow));
@@ -223,8 +246,11 @@ mod tests {
             keepalive: 0,
             max_fails,
             fail: Duration::from_secs(10),
+            check: None,
         };
-        let mut upstreams = Upstreams::new(vec![config], Duration::from_secs(1), Metrics::new(0, &names));
+        let configs = vec![config];
+        let health = Health::new(&configs, None);
+        let mut upstreams = Upstreams::new(configs, health, Duration::from_secs(1), Metrics::new(0, &names));
         let mut shares = [0; 2];
         for _ in 0..20 {
             let id = upstreams.choose(0, &[], 1_000).expect("one is well");
