@@ -44,7 +44,8 @@ impl Health {
                 failures: Counter::default(),
                 up: AtomicBool::new(true),
             };
-            let same = |other: &&ServerHealth| (&other.upstream, other.address) == (&server.upstream, address);
+            let same =
+                |other: &&ServerHealth| (&other.upstream, other.address) == (&server.upstream, address);
             let known = before.and_then(|before| before.checked().find(same)).filter(|_| server.is_checked);
             if let Some(known) = known {
                 server.set_up(known.is_up());

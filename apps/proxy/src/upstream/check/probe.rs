@@ -166,7 +166,8 @@ impl Probe {
     fn status(&mut self) -> Result<Option<u16>, BadResponse> {
         loop {
             let mut room = Room::new();
-            let Parsed::Whole(head) = response::parse(&self.got, false, &Limits::default(), &mut room)? else {
+            let Parsed::Whole(head) = response::parse(&self.got, false, &Limits::default(), &mut room)?
+            else {
                 return Ok(None);
             };
             let (status, len) = (head.status, head.head_len);

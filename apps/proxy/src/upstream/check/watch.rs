@@ -81,7 +81,10 @@ impl Watch {
                 Ok(socket) => socket,
                 Err(e) => {
                     if !std::mem::replace(&mut self.is_short, true) {
-                        tracing::warn!("proxy {:?}: servers are not checked for want of sockets: {e}", self.proxy);
+                        tracing::warn!(
+                            "proxy {:?}: servers are not checked for want of sockets: {e}",
+                            self.proxy
+                        );
                     }
                     continue;
                 }
@@ -125,7 +128,8 @@ impl Watch {
                 server.probe = None;
             }
             if let Some(told) = told {
-                let is_good = |status| if server.check.expects(status) { Ok(()) } else { Err(Fault::Status(status)) };
+                let is_good =
+                    |status| if server.check.expects(status) { Ok(()) } else { Err(Fault::Status(status)) };
                 let verdict = told.and_then(is_good);
                 self.hear(i, verdict);
             }
@@ -140,7 +144,8 @@ impl Watch {
         health.failures.add(u64::from(verdict.is_err()));
         let Some(up) = server.judge.hear(verdict.is_ok()) else { return };
         health.set_up(up);
-        let (upstream, address, CheckPlan { rise, fall, .. }) = (&health.upstream, server.address, &server.check);
+        let (upstream, address, CheckPlan { rise, fall, .. }) =
+            (&health.upstream, server.address, &server.check);
         match verdict {
             Ok(()) => tracing::info!(
                 "proxy {proxy:?}: server {address} of upstream {upstream:?} is asked again: {rise} in a row of its checks passed"
