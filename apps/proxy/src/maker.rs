@@ -10,6 +10,7 @@ use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan, RoutePlan, ServerPlan, UpstreamPlan, ZIP_DEPTH};
 use warpdrive_pipeline::service::{Maker, Parts, Seed, ServiceError, WireParts};
 use warpdrive_pmd::device::{Device, SessionId};
+use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::port::MacAddr;
 
 use crate::admin::{Admin, Place, Sources};
@@ -248,9 +249,14 @@ fn user(parts: &Parts<'_>, wire: WireParts) -> Result<Vec<NetMade>, ServiceError
     Ok(nets)
 }
 
-/// Cpus that somebody polls on.
+/// Cpus that workers and engines poll on.
 fn polled(plan: &Plan) -> CpuSet {
-    plan.workers.iter().fold(CpuSet::new(), |all, worker| all.union(&worker.cpus))
+    let engines = plan.devices.iter().filter_map(|device| match device.placement {
+        Placement::Core { cpu, .. } => Some(cpu),
+        Placement::Inline => None,
+    });
+    let engines = CpuSet::of(&engines.collect::<Vec<_>>()).unwrap_or_default();
+    plan.workers.iter().fold(engines, |all, worker| all.union(&worker.cpus))
 }
 
 fn access_log(plan: &Plan, at: &Placed) -> Result<AccessLog, Box<ConfigError>> {

@@ -241,3 +241,19 @@ fn workers_choose_among_those_that_are_up_and_show_it() {
     assert_eq!(chosen([false, true, false]), [1; 6]);
     assert_eq!(chosen([false; 3]), [0_u32; 0]);
 }
+
+#[test]
+fn the_thread_keeps_off_cpus_that_are_busy_if_there_are_others() {
+    let all = cores::current().unwrap();
+    let on = |busy: CpuSet| {
+        let thread = thread::spawn(move || {
+            step_aside(&busy);
+            cores::current()
+        });
+        thread.join().unwrap().unwrap()
+    };
+    assert!(on(all) == all, "nowhere to go");
+    let first = CpuSet::of(&[all.iter().next().unwrap()]).unwrap();
+    let others = all.minus(&first);
+    assert!(on(first) == if others.is_empty() { all } else { others });
+}

@@ -146,8 +146,9 @@ impl Watch {
         health.set_up(up);
         let (upstream, address, CheckPlan { rise, fall, .. }) =
             (&health.upstream, server.address, &server.check);
+        // The good news is as loud as the bad: who has read the one waits for the other.
         match verdict {
-            Ok(()) => tracing::info!(
+            Ok(()) => tracing::warn!(
                 "proxy {proxy:?}: server {address} of upstream {upstream:?} is asked again: {rise} in a row of its checks passed"
             ),
             Err(why) => tracing::warn!(
