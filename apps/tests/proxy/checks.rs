@@ -11,7 +11,8 @@ use crate::client::Client;
 use crate::setup::{PATIENCE, Proxy, Setup};
 use crate::site::answer;
 
-const CHECK: &str = "check = { path = \"/health\", interval_ms = 100, timeout_ms = 300, rise = 2, fall = 2 }";
+const CHECK: &str =
+    "check = { path = \"/health\", interval_ms = 100, timeout_ms = 1500, rise = 2, fall = 2 }";
 /// Instead of a status: no answer.
 const HANGS: u16 = 0;
 
@@ -100,7 +101,7 @@ fn a_server_whose_checks_fail_is_left_out_by_all_workers_and_comes_back() {
     requests(&proxy, 200);
     assert!(sick.served() > 0);
     let mut expected = Vec::new();
-    for (turn, cause) in [(500, "status 500"), (HANGS, "timeout: no answer within 300ms")] {
+    for (turn, cause) in [(500, "status 500"), (HANGS, "timeout: no answer within 1.5s")] {
         sick.turn(turn);
         wait_until_up(&proxy, &sick, 0);
         proxy.wait_until("its connections are closed", |m| {
