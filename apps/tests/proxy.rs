@@ -9,6 +9,8 @@ mod backend;
 mod certificates;
 #[path = "proxy/chaos.rs"]
 mod chaos;
+#[path = "proxy/checks.rs"]
+mod checks;
 #[path = "proxy/client.rs"]
 mod client;
 #[path = "proxy/device.rs"]

@@ -6,6 +6,7 @@ use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan};
 
 use crate::admin;
+use crate::http::host;
 use crate::http::negotiate::Types;
 use crate::tls::{self, Certificates, Lasting, Pair};
 
@@ -20,6 +21,7 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, Box<ConfigError>> {
     for proxy in &plan.proxies {
         check_types(plan, proxy)?;
         check_admin(plan, proxy)?;
+        check_hosts(plan, proxy)?;
         let pairs = tls::pairs(plan, &proxy.tls)?;
         notes.extend(pairs.iter().zip(&proxy.tls.certificates).filter_map(|(pair, (file, _))| {
             validity(pair, file, now).map(|note| format!("proxy {:?}: {note}", proxy.name))
@@ -47,6 +49,18 @@ fn check_admin(plan: &Plan, proxy: &ProxyPlan) -> Result<(), Box<ConfigError>> {
     let Some(at) = &proxy.admin else { return Ok(()) };
     admin::check(&at.name)
         .map_err(|e| Box::new(plan.error(Diagnostic::of_error(at.span.clone(), &e.to_string()))))
+}
+
+/// Those that checks of servers ask for.
+fn check_hosts(plan: &Plan, proxy: &ProxyPlan) -> Result<(), Box<ConfigError>> {
+    for host in proxy.upstreams.iter().filter_map(|u| u.check.as_ref()?.host.as_ref()) {
+        if host::check(host.name.as_bytes()).is_none() {
+            let message = format!("{:?} is not a host", host.name);
+            let help = "a name or an IP address, with a port or without: \"example.org\", \"[::1]:8080\"";
+            return Err(Box::new(plan.error(Diagnostic::new(host.span.clone(), message).help(help))));
+        }
+    }
+    Ok(())
 }
 
 fn validity(pair: &Pair, file: &Placed, now: Duration) -> Option<String> {

@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::net::{Close, Flow, Net};
 use crate::timer::Wheel;
 use crate::tls::{Signatures, Stacks};
+use crate::upstream::check::Health;
 use crate::upstream::{ServerId, UpstreamConfig, Upstreams};
 use crate::zip::Zip;
 
@@ -37,6 +38,8 @@ pub struct Shared {
     pub routes: Vec<Route>,
     /// The servers.
     pub upstreams: Vec<UpstreamConfig>,
+    /// What their checks find.
+    pub health: Arc<Health>,
     /// Limits.
     pub limits: LimitsPlan,
     /// Those of heads.
@@ -256,7 +259,7 @@ impl Core {
     fn load_upstreams(&mut self) {
         let Self { upstreams, net, shared, .. } = self;
         let idle = Duration::from_millis(shared.timeouts.upstream_idle_ms);
-        upstreams.load(&shared.upstreams, idle, |flow| net.close(flow, Close::Gracefully));
+        upstreams.load(&shared.upstreams, &shared.health, idle, |flow| net.close(flow, Close::Gracefully));
     }
 
     /// Says whose a flow is from now on.

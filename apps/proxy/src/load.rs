@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
+use warpdrive_pipeline::cores::CpuSet;
 use warpdrive_pipeline::demo;
 use warpdrive_pipeline::diag::ConfigError;
 use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan, RoutePlan};
 use warpdrive_pipeline::service::ServiceError;
 use warpdrive_pmd::device::Device;
+use warpdrive_pmd::engine::Placement;
 
 use crate::core::{Latest, Route, Shared};
 use crate::demo::certificate::{CertificateError, DemoCertificate};
@@ -16,6 +19,7 @@ use crate::http::Limits;
 use crate::http::negotiate::{Compression, Types};
 use crate::tls::{self, Certificates, Lasting, Pair};
 use crate::upstream::UpstreamConfig;
+use crate::upstream::check::{Checks, Health};
 
 /// What stays while a proxy runs, whatever is loaded.
 pub struct Kept {
@@ -35,6 +39,18 @@ pub struct Running {
     pub kept: Kept,
     /// Where its workers look.
     pub latest: Arc<Latest>,
+    /// The checks of its servers, and what they find for who asks for numbers.
+    pub checks: Checks,
+    pub health: Arc<ArcSwap<Health>>,
+}
+
+impl Running {
+    /// Does what was loaded from now on.
+    pub fn put(&mut self, loaded: Loaded) {
+        self.health.store(Arc::clone(&loaded.shared.health));
+        self.latest.put(loaded.shared);
+        self.checks = loaded.checks;
+    }
 }
 
 /// What was loaded.
@@ -43,6 +59,8 @@ pub struct Loaded {
     pub shared: Shared,
     /// The certificate for demonstration, if the plan has no other.
     pub demo: Option<DemoCertificate>,
+    /// They have begun.
+    pub checks: Checks,
 }
 
 impl Kept {
@@ -69,12 +87,16 @@ impl Kept {
             upstream: places[route.upstream],
             compress: route.compress,
         };
+        let health = before.map(|shared| &*shared.health);
+        let checks = Checks::start(&proxy.name, &upstreams, health, polled(plan))
+            .map_err(|e| failed(format!("checks of servers cannot start: {e}")))?;
         let types: Vec<&str> = proxy.compress.types.iter().map(|t| &*t.name).collect();
         let shared = Shared {
             name: proxy.name.clone(),
             tls: config,
             routes: proxy.routes.iter().map(route).collect(),
             upstreams,
+            health: Arc::clone(checks.health()),
             heads: Limits {
                 head_bytes: proxy.limits.head_bytes,
                 target_bytes: proxy.limits.target_bytes,
@@ -89,7 +111,7 @@ impl Kept {
             },
             draining: Arc::clone(&self.draining),
         };
-        Ok(Loaded { shared, demo })
+        Ok(Loaded { shared, demo, checks })
     }
 }
 
@@ -110,6 +132,16 @@ fn placed(before: &[UpstreamConfig], now: Vec<UpstreamConfig>) -> (Vec<UpstreamC
     };
     let places = now.into_iter().map(place).collect();
     (all, places)
+}
+
+/// Cpus that workers and engines poll on.
+fn polled(plan: &Plan) -> CpuSet {
+    let engines = plan.devices.iter().filter_map(|device| match device.placement {
+        Placement::Core { cpu, .. } => Some(cpu),
+        Placement::Inline => None,
+    });
+    let engines = CpuSet::of(&engines.collect::<Vec<_>>()).unwrap_or_default();
+    plan.workers.iter().fold(engines, |all, worker| all.union(&worker.cpus))
 }
 
 /// What can go wrong with certificates.
@@ -160,6 +192,7 @@ mod tests {
             keepalive: 0,
             max_fails: 0,
             fail: Duration::ZERO,
+            check: None,
         };
         let names = |all: &[UpstreamConfig]| -> Vec<(String, usize)> {
             all.iter().map(|u| (u.name.clone(), u.servers.len())).collect()

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::plan::{Placed, Plan, ProxyPlan, ServerPlan, UpstreamPlan, ZIP_DEPTH};
 use warpdrive_pipeline::service::{Maker, Parts, Seed, ServiceError, WireParts};
@@ -47,7 +48,7 @@ impl Maker for Proxies {
             rsa: parts.rsa.map(Arc::downgrade),
             draining: Arc::new(AtomicBool::new(false)),
         };
-        let Loaded { shared, demo } = kept.load(plan, proxy, self.upstreams(proxy)?, None)?;
+        let Loaded { shared, demo, checks } = kept.load(plan, proxy, self.upstreams(proxy)?, None)?;
         let servers = |u: &UpstreamConfig| -> Vec<(String, String)> {
             u.servers.iter().map(|server| (u.name.clone(), server.to_string())).collect()
         };
@@ -70,7 +71,9 @@ impl Maker for Proxies {
                 ),
             });
         }
-        let metrics_of_all = ProxyMetrics { name: proxy.name.clone(), workers: metrics.clone() };
+        let health = Arc::new(ArcSwap::new(Arc::clone(&shared.health)));
+        let metrics_of_all =
+            ProxyMetrics { name: proxy.name.clone(), workers: metrics.clone(), health: Arc::clone(&health) };
         self.admin(parts, metrics_of_all.clone(), &kept.draining, got)?;
         let log = proxy.access_log.as_ref().map(|at| access_log(plan, at)).transpose()?;
         let latest = Arc::new(Latest::new(shared));
@@ -90,7 +93,7 @@ impl Maker for Proxies {
         }
         self.logs.extend(log);
         self.metrics.push(metrics_of_all);
-        self.running.push(Running { name: proxy.name.clone(), kept, latest });
+        self.running.push(Running { name: proxy.name.clone(), kept, latest, checks, health });
         Ok(seeds)
     }
 }
@@ -112,16 +115,17 @@ impl Proxies {
             plan.proxies.iter().map(|proxy| self.upstreams(proxy)).collect::<Result<_, _>>()?;
         let mut loaded = Vec::new();
         for (proxy, upstreams) in plan.proxies.iter().zip(upstreams) {
-            let running = self.running.iter().find(|running| running.name == proxy.name);
-            let running = running.ok_or_else(|| ServiceError::Failed {
+            let place = self.running.iter().position(|running| running.name == proxy.name);
+            let place = place.ok_or_else(|| ServiceError::Failed {
                 service: proxy.name.clone(),
                 cause: "no proxy of this name runs. Remedy: start the program anew".to_owned(),
             })?;
+            let running = &self.running[place];
             let before = running.latest.get();
             let new = running.kept.load(plan, proxy, upstreams, Some(&before))?;
-            loaded.push((&running.latest, new.shared));
+            loaded.push((place, new));
         }
-        loaded.into_iter().for_each(|(latest, shared)| latest.put(shared));
+        loaded.into_iter().for_each(|(place, new)| self.running[place].put(new));
         self.logs.iter().for_each(AccessLog::reopen);
         Ok(())
     }
@@ -153,6 +157,7 @@ impl Proxies {
             keepalive: plan.keepalive,
             max_fails: plan.max_fails,
             fail: plan.fail,
+            check: plan.check.clone(),
         };
         Ok(proxy.upstreams.iter().map(upstream).collect())
     }

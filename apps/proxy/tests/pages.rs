@@ -108,8 +108,8 @@ fn busy() -> (Sources, Busy) {
     });
     let sources = Sources {
         proxies: vec![
-            ProxyMetrics { name: "web".into(), workers },
-            ProxyMetrics { name: "idle".into(), workers: vec![Metrics::new(3, &[])] },
+            ProxyMetrics { name: "web".into(), workers, health: Arc::default() },
+            ProxyMetrics { name: "idle".into(), workers: vec![Metrics::new(3, &[])], health: Arc::default() },
         ],
         devices: Box::new(move || {
             let stats = DeviceStats { fill: fill.lock().unwrap().clone(), ..Default::default() };

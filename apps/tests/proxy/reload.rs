@@ -243,3 +243,30 @@ fn versions_change_for_who_comes_later() {
     drop((stays, backend));
     proxy.leaves_nothing();
 }
+
+#[test]
+fn checks_begin_and_end_with_what_is_loaded() {
+    let backend = Backend::start(|exchange: &mut Exchange<'_>| match exchange.asked.target.as_str() {
+        "/health" => {
+            exchange.send("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")?;
+            Ok(Then::Keep)
+        }
+        _ => answer(exchange),
+    });
+    let proxy = Setup { servers: &[backend.address], ..Setup::default() }.start();
+    let mut client = Client::connect(proxy.v4);
+    assert_eq!(client.get("/text/5").body, text(5));
+    let servers = format!("servers = [\"{}\"]", backend.address);
+    let checked = format!("{servers}\ncheck = {{ path = \"/health\", interval_ms = 20, fall = 1 }}");
+    proxy.edit(&servers, &checked);
+    reloaded(&proxy);
+    soon("the server is left out", || Client::connect(proxy.v4).get("/text/5").status == 503);
+    proxy.edit(&checked, &servers);
+    reloaded(&proxy);
+    soon("it is asked again", || Client::connect(proxy.v4).get("/text/5").status == 200);
+    let asked = backend.asked().len();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(backend.asked().len(), asked, "checks have ended");
+    drop((client, backend));
+    proxy.leaves_nothing();
+}

@@ -112,6 +112,7 @@ fn wrong_type(span: Range<usize>, given: &str, expected: &str) -> Diagnostic {
         }
         "a boolean" => ("true or false", "true or false, without quotes"),
         "a sequence" => ("a list", "[ … ]"),
+        "a status or a list of statuses" => (expected, "expect = 200, or expect = [200, 204]"),
         e if e.contains("string") => ("text", "text stands in quotes: \"…\""),
         e if e.starts_with("struct") || e.contains("map") => {
             return Diagnostic::new(span, format!("a table is expected here, not {}", plain(given)));

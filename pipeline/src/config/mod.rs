@@ -2,6 +2,7 @@
 //!
 //! Every table refuses unknown keys, and every error says where.
 
+mod check;
 mod devices;
 mod errors;
 mod proxy;
@@ -18,10 +19,11 @@ use warpdrive_pmd::port::PortConfig;
 use self::errors::from_syntax;
 use crate::diag::{ConfigError, Diagnostic};
 
+pub use check::{CheckTable, Statuses};
 pub use devices::{AutoWord, DEVICE_DRIVERS, DeviceDriver, DeviceTable, EngineCoreChoice, RsaEngineKeys};
 pub use proxy::{
-    Balance, CheckTable, CompressTable, LimitsTable, LogTable, Number, ProxyCertificate, ProxyTable,
-    RouteTable, TimeoutsTable, TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
+    Balance, CompressTable, LimitsTable, LogTable, Number, ProxyCertificate, ProxyTable, RouteTable,
+    TimeoutsTable, TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
 };
 use reader::Reader;
 pub use stages::{

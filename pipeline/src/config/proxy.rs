@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Name;
+use super::{CheckTable, Name};
 
 /// A number as it was written, with its place.
 pub type Number = Spanned<u64>;
 
 /// A number that is not written.
-fn number(n: u64) -> Number {
+pub(super) fn number(n: u64) -> Number {
     Spanned::new(0..0, n)
 }
 
@@ -285,34 +285,12 @@ pub struct UpstreamTable {
     pub check: Option<CheckTable>,
 }
 
-/// `check = { path = "/", … }`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CheckTable {
-    /// What is asked for; a status of 200 to 399 is good.
-    pub path: Name,
-    /// How often, in milliseconds.
-    #[serde(default = "five_seconds")]
-    pub interval_ms: Number,
-    /// How long it may take, in milliseconds.
-    #[serde(default = "one_second")]
-    pub timeout_ms: Number,
-}
-
 fn thirty_two() -> Number {
     number(32)
 }
 
-fn three() -> Number {
+pub(super) fn three() -> Number {
     number(3)
-}
-
-fn one_second() -> Number {
-    number(1_000)
-}
-
-fn five_seconds() -> Number {
-    number(5_000)
 }
 
 fn ten_seconds() -> Number {

@@ -13,6 +13,7 @@ use crate::config::{
 };
 
 mod addresses;
+mod check;
 mod notes;
 mod numbers;
 mod routes;
@@ -20,7 +21,8 @@ mod routes;
 mod tests;
 mod user;
 
-pub use numbers::{CheckPlan, CompressPlan, LimitsPlan, MOST_FIELDS, TimeoutsPlan};
+pub use check::CheckPlan;
+pub use numbers::{CompressPlan, LimitsPlan, MOST_FIELDS, TimeoutsPlan};
 pub use routes::RoutePlan;
 pub use user::UserPlan;
 

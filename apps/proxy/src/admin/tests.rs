@@ -16,7 +16,7 @@ fn sources() -> Sources {
     let workers = vec![Metrics::new(2, &[("app".into(), "192.0.2.1:80".into())])];
     workers[0].responded(200);
     Sources {
-        proxies: vec![ProxyMetrics { name: "web".into(), workers }],
+        proxies: vec![ProxyMetrics { name: "web".into(), workers, health: Arc::default() }],
         devices: Box::new(|| {
             let stats = DeviceStats { fill: vec![0, 2], ..Default::default() };
             vec![DeviceReport { name: "rsa0".into(), stats }]

@@ -4,6 +4,7 @@ use warpdrive_pmd::stats::Counter;
 
 use super::prometheus::Kind;
 use super::{Breaker, Handshake, Histogram, Label as _, Metrics, STATUSES, ServerMetrics, SignedBy};
+use crate::upstream::check::ServerHealth;
 
 /// Takes labels and a number.
 type Sink<'s> = dyn FnMut(&[(&'static str, &str)], u64) + 's;
@@ -119,9 +120,13 @@ pub const FAMILIES: &[Family] = &[
     counter("timeouts_total", "What took too long.", |m, sink| {
         m.timeouts.iter().for_each(|(kind, n)| sink(&[("kind", kind.name())], n));
     }),
-    gauge("upstream_up", "1 if the server is asked, 0 if it is left out after failures.", |m, sink| {
-        servers(m, sink, |s| &s.up);
-    }),
+    gauge(
+        "upstream_up",
+        "1 if the server is asked, 0 if it is left out after failures, of requests or of its checks.",
+        |m, sink| {
+            servers(m, sink, |s| &s.up);
+        },
+    ),
     counter("upstream_requests_total", "Requests sent to the server, also those sent again.", |m, sink| {
         servers(m, sink, |s| &s.requests);
     }),
@@ -148,6 +153,23 @@ fn servers(m: &Metrics, sink: &mut Sink<'_>, of: fn(&ServerMetrics) -> &Counter)
         sink(&[("upstream", &server.upstream), ("server", &server.server)], of(&server).get());
     }
 }
+
+/// A name with numbers of servers that are checked.
+pub struct CheckFamily {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub of: fn(&ServerHealth) -> &Counter,
+}
+
+/// All of these. They are of no core: it is one thread that checks.
+pub const CHECKS: &[CheckFamily] = &[
+    CheckFamily { name: "upstream_checks_total", help: "Checks of the server.", of: |s| &s.checks },
+    CheckFamily {
+        name: "upstream_check_failures_total",
+        help: "Checks of the server that failed.",
+        of: |s| &s.failures,
+    },
+];
 
 /// All with distributions.
 pub const HISTOGRAMS: &[Distribution] = &[

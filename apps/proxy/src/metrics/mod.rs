@@ -15,6 +15,7 @@ mod totals;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
 use warpdrive_pmd::stats::Counter;
 
@@ -24,7 +25,8 @@ pub use label::{Breaker, Counters, Handshake, HandshakeFailure, Label, SignedBy,
 pub use prometheus::{Kind, Prometheus, Samples};
 pub use totals::{Kinds, ServerTotals, Totals, sum};
 
-use families::{FAMILIES, HISTOGRAMS};
+use crate::upstream::check::{Health, ServerHealth};
+use families::{CHECKS, FAMILIES, HISTOGRAMS};
 
 /// Statuses that are counted one by one.
 const STATUSES: std::ops::Range<u16> = 100..600;
@@ -96,7 +98,7 @@ pub struct ServerMetrics {
     pub connections_open: Counter,
     /// Those of them that are not in use.
     pub connections_idle: Counter,
-    /// 1 if it is asked, 0 if it is left out after failures.
+    /// 1 if it is asked, 0 if it is left out after failures, of requests or of its checks.
     pub up: Counter,
 }
 
@@ -183,6 +185,8 @@ pub struct ProxyMetrics {
     pub name: String,
     /// Of each worker.
     pub workers: Vec<Arc<Metrics>>,
+    /// Of the checks of its servers.
+    pub health: Arc<ArcSwap<Health>>,
 }
 
 impl ProxyMetrics {
@@ -198,6 +202,14 @@ impl ProxyMetrics {
                     all.extend_from_slice(labels);
                     samples.add(&all, value);
                 });
+            }
+        }
+        for family in CHECKS {
+            let mut samples = out.family(Kind::Counter, family.name, family.help);
+            for server in self.health.load().checked() {
+                let (upstream, address) = (&*server.upstream, server.address.to_string());
+                let labels = [("proxy", &*self.name), ("upstream", upstream), ("server", &address)];
+                samples.add(&labels, (family.of)(server).get());
             }
         }
         for family in HISTOGRAMS {
@@ -237,6 +249,14 @@ impl ProxyMetrics {
                 sums => sums.iter().map(|(labels, sum)| labelled(labels, *sum)).collect(),
             };
             all.insert(family.name.to_owned(), value);
+        }
+        for family in CHECKS {
+            let number = |server: &ServerHealth| {
+                let address = server.address.to_string();
+                let labels = [("upstream", server.upstream.clone()), ("server", address)];
+                labelled(&labels, (family.of)(server).get())
+            };
+            all.insert(family.name.to_owned(), self.health.load().checked().map(number).collect());
         }
         for family in HISTOGRAMS {
             let snapshot = Snapshot::of(self.workers.iter().map(|w| (family.of)(w)));

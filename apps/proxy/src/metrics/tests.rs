@@ -1,12 +1,44 @@
 use std::time::Duration;
 
+use warpdrive_pipeline::config::Balance;
+use warpdrive_pipeline::plan::CheckPlan;
 use warpdrive_pmd::stats::DeviceStats;
 
 use super::parse::{Parsed, parse};
 use super::*;
+use crate::upstream::UpstreamConfig;
 
 fn servers() -> Vec<(String, String)> {
     vec![("app".into(), "192.0.2.1:80".into()), ("app".into(), "192.0.2.2:80".into())]
+}
+
+/// Checks of the first server, of which one has failed.
+fn checked() -> Arc<Health> {
+    let check = CheckPlan {
+        path: "/".into(),
+        host: None,
+        expect: Vec::new(),
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        rise: 1,
+        fall: 1,
+    };
+    let upstream = |name: &str, address: &str, check| UpstreamConfig {
+        name: name.into(),
+        servers: vec![address.parse().unwrap()],
+        balance: Balance::RoundRobin,
+        keepalive: 0,
+        max_fails: 0,
+        fail: Duration::ZERO,
+        check,
+    };
+    let health = Health::new(
+        &[upstream("app", "192.0.2.1:80", Some(check)), upstream("b", "192.0.2.9:80", None)],
+        None,
+    );
+    health.server(0).checks.add(7);
+    health.server(0).failures.add(1);
+    health
 }
 
 /// A proxy of two workers that have done something.
@@ -34,7 +66,7 @@ fn proxy() -> ProxyMetrics {
     workers[0].servers()[0].requests.add(9);
     workers[1].servers()[0].requests.add(1);
     workers[1].servers()[1].up.set(0);
-    ProxyMetrics { name: "web \"1\"\n".into(), workers }
+    ProxyMetrics { name: "web \"1\"\n".into(), workers, health: Arc::new(ArcSwap::new(checked())) }
 }
 
 fn text(proxies: &[ProxyMetrics]) -> Parsed {
@@ -47,7 +79,8 @@ const NAME: (&str, &str) = ("proxy", "web \"1\"\n");
 
 #[test]
 fn prometheus_gets_all_by_core() {
-    let other = ProxyMetrics { name: "other".into(), workers: vec![Metrics::new(0, &[])] };
+    let other =
+        ProxyMetrics { name: "other".into(), workers: vec![Metrics::new(0, &[])], health: Arc::default() };
     let parsed = text(&[proxy(), other]);
     let value = |name: &str, labels: &[(&str, &str)]| {
         let all: Vec<_> = [NAME].iter().chain(labels).copied().collect();
@@ -70,6 +103,10 @@ fn prometheus_gets_all_by_core() {
     let second = [("upstream", "app"), ("server", "192.0.2.2:80")];
     assert_eq!(value("upstream_up", &[one, second[0], second[1]]), 1.0);
     assert_eq!(value("upstream_up", &[three, second[0], second[1]]), 0.0);
+    let first = [("upstream", "app"), ("server", "192.0.2.1:80")];
+    assert_eq!(value("upstream_checks_total", &first), 7.0);
+    assert_eq!(value("upstream_check_failures_total", &first), 1.0);
+    assert_eq!(parsed.samples["warpdrive_proxy_upstream_checks_total"].len(), 1, "only of what is checked");
     assert_eq!(value("request_duration_seconds_bucket", &[one, ("le", "0.00025")]), 0.0);
     assert_eq!(value("request_duration_seconds_bucket", &[one, ("le", "0.0005")]), 1.0);
     assert_eq!(value("request_duration_seconds_bucket", &[one, ("le", "100")]), 1.0);
@@ -81,13 +118,15 @@ fn prometheus_gets_all_by_core() {
 #[test]
 fn every_family_is_named_as_the_standard_wants_and_explained() {
     let parsed = text(&[proxy()]);
-    assert_eq!(parsed.kinds.len(), FAMILIES.len() + HISTOGRAMS.len(), "no name is used twice");
+    assert_eq!(parsed.kinds.len(), FAMILIES.len() + CHECKS.len() + HISTOGRAMS.len(), "no name is used twice");
     for (name, kind) in &parsed.kinds {
         assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
         assert_eq!(name.ends_with("_seconds"), kind == "histogram", "{name}");
     }
     assert!(
-        FAMILIES.iter().all(|f| f.help.ends_with('.')) && HISTOGRAMS.iter().all(|f| f.help.ends_with('.'))
+        FAMILIES.iter().all(|f| f.help.ends_with('.'))
+            && CHECKS.iter().all(|f| f.help.ends_with('.'))
+            && HISTOGRAMS.iter().all(|f| f.help.ends_with('.'))
     );
 }
 
@@ -102,6 +141,8 @@ fn json_adds_up_the_cores() {
     assert_eq!(json["requests_total"][0], json!({ "class": "2xx", "status": "200", "value": 4 }));
     assert_eq!(json["upstream_requests_total"][0]["value"], 10);
     assert_eq!(json["upstream_up"][1], json!({ "upstream": "app", "server": "192.0.2.2:80", "value": 1 }));
+    let failures = json!([{ "upstream": "app", "server": "192.0.2.1:80", "value": 1 }]);
+    assert_eq!(json["upstream_check_failures_total"], failures);
     let latency = &json["request_duration_seconds"];
     assert_eq!(
         (&latency["count"], &latency["p50"], &latency["p99"]),
@@ -109,7 +150,8 @@ fn json_adds_up_the_cores() {
     );
     assert_eq!(latency["buckets_us"], json!([[300, 2], [null, 2]]));
     // Before anything was done there are no statuses, which is an empty list.
-    let idle = ProxyMetrics { name: "x".into(), workers: vec![Metrics::new(0, &[])] }.to_json();
+    let idle = ProxyMetrics { name: "x".into(), workers: vec![Metrics::new(0, &[])], health: Arc::default() }
+        .to_json();
     assert_eq!((&idle["requests_total"], &idle["connections_total"]), (&json!([]), &json!(0)));
 }
 

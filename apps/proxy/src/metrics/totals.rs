@@ -143,7 +143,9 @@ mod tests {
             worker.request_duration.record_ns(1_000);
             worker.servers()[1].retries.add(n);
         }
-        let totals = ProxyMetrics { name: "p".to_owned(), workers: workers.into() }.totals();
+        let totals =
+            ProxyMetrics { name: "p".to_owned(), workers: workers.into(), health: std::sync::Arc::default() }
+                .totals();
         assert_eq!(totals.cores, [3, 5]);
         assert_eq!(totals.handshakes[Handshake::Full12.index()], (Handshake::Full12, 11));
         assert_eq!((sum(&totals.handshakes), sum(&totals.signatures)), (11, 22));

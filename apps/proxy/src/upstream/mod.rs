@@ -1,13 +1,17 @@
 //! Servers behind the proxy, as one worker sees them: which is next, which is left out, and connections kept for later.
 
+pub mod check;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use warpdrive_pipeline::config::Balance;
+use warpdrive_pipeline::plan::CheckPlan;
 
 use crate::metrics::{Metrics, ServerMetrics};
 use crate::net::Flow;
+use check::{Health, ServerHealth};
 
 /// What is known of a group of servers that do the same.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct UpstreamConfig {
     pub max_fails: u32,
     /// How long.
     pub fail: Duration,
+    /// What its servers are asked from time to time.
+    pub check: Option<CheckPlan>,
 }
 
 /// A server: its place among all that there ever were, so that it stays good when others are loaded.
@@ -45,6 +51,8 @@ struct Server {
     /// The place of its upstream.
     upstream: usize,
     metrics: Arc<ServerMetrics>,
+    /// What checks have found.
+    health: Arc<ServerHealth>,
     /// The one that was used last is at the end, and is used next.
     idle: Vec<Idle>,
     under_way: usize,
@@ -52,6 +60,13 @@ struct Server {
     /// Left out until then.
     down_until_ms: u64,
     state: State,
+}
+
+impl Server {
+    /// Whether it is to be asked, for all that is known.
+    fn is_up(&self, now_ms: u64) -> bool {
+        self.down_until_ms <= now_ms && self.health.is_up()
+    }
 }
 
 /// Whether a server is one of those that are chosen from.
@@ -90,14 +105,24 @@ impl Upstreams {
     /// These are the upstreams from now on: each in its place, if there was one of its name before. What is known of servers
     /// that stay is kept, and so are requests to those that do not. Unused connections are kept for `idle`; those to servers
     /// that are no longer any are closed.
-    pub fn load(&mut self, configs: &[UpstreamConfig], idle: Duration, mut close: impl FnMut(Flow)) {
+    pub fn load(
+        &mut self,
+        configs: &[UpstreamConfig],
+        health: &Health,
+        idle: Duration,
+        mut close: impl FnMut(Flow),
+    ) {
         self.idle_ms = idle.as_millis() as u64;
         for server in self.servers.iter_mut().filter(|s| s.state == State::Listed) {
             server.state = State::Leaving;
         }
+        let mut first = 0;
         for (place, config) in configs.iter().enumerate() {
-            let servers = config.servers.iter().map(|address| self.listed(place, &config.name, *address));
+            let addresses = config.servers.iter().enumerate();
+            let servers = addresses
+                .map(|(i, address)| self.listed(place, &config.name, *address, health.server(first + i)));
             let servers: Vec<ServerId> = servers.collect();
+            first += servers.len();
             match self.all.get_mut(place) {
                 Some(upstream) => (upstream.config, upstream.servers) = (config.clone(), servers),
                 None => self.all.push(Upstream { config: config.clone(), servers, next: 0 }),
@@ -110,7 +135,14 @@ impl Upstreams {
     }
 
     /// A server of an upstream, which may have been one before.
-    fn listed(&mut self, upstream: usize, name: &str, address: SocketAddr) -> ServerId {
+    fn listed(
+        &mut self,
+        upstream: usize,
+        name: &str,
+        address: SocketAddr,
+        health: &Arc<ServerHealth>,
+    ) -> ServerId {
+        let health = Arc::clone(health);
         let known = self.servers.iter().position(|s| s.upstream == upstream && s.address == address);
         if let Some(place) = known {
             let server = &mut self.servers[place];
@@ -118,13 +150,14 @@ impl Upstreams {
                 server.metrics = self.metrics.server(name, &address.to_string());
                 (server.failures, server.down_until_ms) = (0, 0);
             }
-            server.state = State::Listed;
+            (server.state, server.health) = (State::Listed, health);
             return ServerId(place as u32);
         }
         self.servers.push(Server {
             address,
             upstream,
             metrics: self.metrics.server(name, &address.to_string()),
+            health,
             idle: Vec::new(),
             under_way: 0,
             failures: 0,
@@ -156,7 +189,7 @@ impl Upstreams {
             let metrics = &server.metrics;
             metrics.connections_idle.set(server.idle.len() as u64);
             metrics.connections_open.set((server.idle.len() + server.under_way) as u64);
-            metrics.up.set(u64::from(server.state == State::Listed && server.down_until_ms <= now_ms));
+            metrics.up.set(u64::from(server.state == State::Listed && server.is_up(now_ms)));
         }
     }
 
@@ -168,7 +201,7 @@ impl Upstreams {
         let count = group.servers.len();
         let in_turn = (0..count).map(|i| (group.next + i) % count);
         let of = |place: &usize| &servers[group.servers[*place].0 as usize];
-        let up = in_turn.filter(|s| of(s).down_until_ms <= now_ms && !tried.contains(&group.servers[*s]));
+        let up = in_turn.filter(|s| of(s).is_up(now_ms) && !tried.contains(&group.servers[*s]));
         let chosen = match group.config.balance {
             Balance::RoundRobin => up.into_iter().next(),
             Balance::LeastConnections => up.min_by_key(|s| of(s).under_way),
@@ -210,12 +243,14 @@ impl Upstreams {
         self.server(id).idle.pop().map(|idle| idle.flow)
     }
 
-    /// A request has ended, and its connection can be used again. Gives back one that is to be closed: there are enough.
+    /// A request has ended, and its connection can be used again. Gives back one that is to be closed: there are enough, or
+    /// the server is left out by its checks.
     #[must_use]
     pub fn keep(&mut self, id: ServerId, flow: Flow, now_ms: u64) -> Option<Flow> {
         let (keepalive, until_ms) = (self.config(id).keepalive, now_ms + self.idle_ms);
         let server = self.server(id);
-        if server.idle.len() >= keepalive || server.state != State::Listed {
+        let is_asked = server.state == State::Listed && server.health.is_up();
+        if server.idle.len() >= keepalive || !is_asked {
             return Some(flow);
         }
         server.idle.push(Idle { flow, until_ms });
@@ -253,9 +288,10 @@ impl Upstreams {
         place.map(|place| idle.remove(place)).is_some()
     }
 
-    /// Takes out connections that were unused for too long, or all.
+    /// Takes out connections that were unused for too long, those of servers that are left out by their checks, or all.
     pub fn expired(&mut self, now_ms: u64, all: bool, mut close: impl FnMut(Flow)) {
         for server in &mut self.servers {
+            let all = all || !server.health.is_up();
             // The oldest are at the front.
             let n = server.idle.iter().take_while(|idle| all || idle.until_ms <= now_ms).count();
             server.idle.drain(..n).for_each(|idle| close(idle.flow));
@@ -275,12 +311,14 @@ mod tests {
             keepalive: 1,
             max_fails,
             fail: Duration::from_secs(10),
+            check: None,
         }
     }
 
     fn load(upstreams: &mut Upstreams, configs: &[UpstreamConfig]) -> Vec<Flow> {
         let mut closed = Vec::new();
-        upstreams.load(configs, Duration::from_secs(1), |flow| closed.push(flow));
+        upstreams
+            .load(configs, &Health::new(configs, None), Duration::from_secs(1), |flow| closed.push(flow));
         closed
     }
 

@@ -73,11 +73,6 @@ fn upstreams(plan: &ProxyPlan, notes: &mut Vec<String>) {
         if !plan.routes.iter().any(|route| route.upstream == i) {
             notes.push(format!("upstream {name:?} is not used by any route"));
         }
-        if upstream.check.is_some() {
-            notes.push(format!(
-                "check of upstream {name:?} has no effect yet: servers are judged by the requests they get"
-            ));
-        }
     }
     if !plan.routes.iter().any(|route| route.host.is_none() && route.path == "/") {
         notes.push("requests that no route fits are answered with status 421".to_owned());

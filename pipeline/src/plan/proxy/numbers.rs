@@ -1,19 +1,17 @@
 //! Numbers of proxies: each has a range in which it makes sense.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use super::super::Placed;
 use super::super::planner::Planner;
-use super::routes::wrong_path;
-use crate::config::{CheckTable, CompressTable, LimitsTable, Number, TimeoutsTable};
+use crate::config::{CompressTable, LimitsTable, Number, TimeoutsTable};
 
 /// The most fields that a head can have.
 pub const MOST_FIELDS: usize = 128;
 /// The longest head of a request: what a connection keeps before it is worked on.
 const LONGEST_HEAD: u64 = 64 << 10;
 /// The longest timeout: more is a slip of the unit rather than a wish.
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// `[proxy.limits]`.
 #[derive(Debug, Clone)]
@@ -50,15 +48,6 @@ pub struct CompressPlan {
     pub min_bytes: u64,
     /// Looked at by the proxy.
     pub types: Vec<Placed>,
-}
-
-/// `check = { path = "/", … }`.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields of the table in config/proxy.rs")]
-pub struct CheckPlan {
-    pub path: String,
-    pub interval: Duration,
-    pub timeout: Duration,
 }
 
 impl Planner<'_> {
@@ -124,18 +113,6 @@ impl Planner<'_> {
             level: self.ranged("level", &table.level, 1..=9) as u8,
             min_bytes: self.ranged("min_bytes", &table.min_bytes, 0..=1 << 30),
             types: table.types.get_ref().iter().map(Placed::from).collect(),
-        }
-    }
-
-    pub(super) fn check(&mut self, table: &CheckTable) -> CheckPlan {
-        let path = table.path.get_ref();
-        if let Some(help) = wrong_path(path) {
-            self.error(table.path.span(), format!("{path:?} is not a path"), help);
-        }
-        CheckPlan {
-            path: path.clone(),
-            interval: Duration::from_millis(self.ranged("interval_ms", &table.interval_ms, 100..=DAY_MS)),
-            timeout: Duration::from_millis(self.milliseconds("timeout_ms", &table.timeout_ms)),
         }
     }
 }

@@ -98,7 +98,7 @@ impl Planner<'_> {
 }
 
 /// What to write instead of what is no path.
-pub(super) fn wrong_path(path: &str) -> Option<&'static str> {
+fn wrong_path(path: &str) -> Option<&'static str> {
     match path {
         _ if !path.starts_with('/') => Some("a path begins with /"),
         _ if path.contains('*') => Some("what paths begin with, without a star: \"/api/\""),

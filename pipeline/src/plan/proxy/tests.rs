@@ -38,6 +38,22 @@ fn what_is_left_out_has_the_values_of_the_documents() {
 }
 
 #[test]
+fn a_check_that_says_no_more_than_its_path_has_the_values_of_the_documents() {
+    let check = |keys: &str| {
+        let text =
+            proxy("p", "").replace(UPSTREAM, &format!("{UPSTREAM}check = {{ path = \"/h?a=b\"{keys} }}\n"));
+        plan_on("0", &text).unwrap().proxies[0].upstreams[0].check.clone().unwrap()
+    };
+    let c = check("");
+    assert_eq!((&*c.path, c.host.is_none(), c.rise, c.fall), ("/h?a=b", true, 2, 3));
+    assert_eq!((c.interval.as_millis(), c.timeout.as_millis()), (5_000, 1_000));
+    let good = |c: &super::CheckPlan| (200..600).filter(|status| c.expects(*status)).collect::<Vec<u16>>();
+    assert_eq!(good(&c), (200..400).collect::<Vec<u16>>());
+    assert_eq!(good(&check(", expect = 401")), [401]);
+    assert_eq!(good(&check(", expect = [503, 200]")), [200, 503]);
+}
+
+#[test]
 fn proxies_without_cores_get_free_ones_in_turn_and_share_when_there_are_none() {
     let three: String = ["a", "b", "c"].map(|name| proxy(name, "")).concat();
     let plan = plan_on("0-3", &three).unwrap();
@@ -91,11 +107,6 @@ fn what_has_no_effect_is_noted() {
             "",
             "[[proxy.route]]\nhost = \"a.example\"\nupstream = \"u\"",
             "no route fits are answered with status 421",
-        ),
-        (
-            "",
-            "[[proxy.upstream]]\nname = \"v\"\nservers = [\"demo\"]\ncheck = { path = \"/\" }",
-            "check of upstream \"v\"",
         ),
     ] {
         assert!(notes(keys, tables).contains(note), "{note}: {}", notes(keys, tables));
