@@ -178,7 +178,7 @@ mod tests {
         worker.requests_unanswered.add(1);
         worker.client_bytes_in.add(10_000);
         worker.handshakes_parked.set(7);
-        ProxyMetrics { name: "p".to_owned(), workers: vec![worker], health: Arc::default() }
+        ProxyMetrics { name: "p".to_owned(), workers: vec![worker], health: std::sync::Arc::default() }
     }
 
     #[test]
