@@ -42,9 +42,11 @@ fn sslyze_finds_what_mozilla_recommends() {
         assert!(verdict.contains("OK - Compliant"), "{name} {tls}: {verdict}");
     }
     // The certificate of the demo is vouched for by nobody, and nothing else is wrong with it.
-    let demo = Setup { certificates: &[], ..Setup::default() };
-    let verdict = scan(&program, &demo, "localhost", "intermediate");
-    let issues: Vec<&str> = verdict.lines().filter_map(|line| line.trim().strip_prefix("* ")).collect();
-    let [issue] = issues[..] else { panic!("{verdict}") };
-    assert!(issue.starts_with("certificate_path_validation: "), "{verdict}");
+    for tls in ["", only_13] {
+        let demo = Setup { certificates: &[], tls, ..Setup::default() };
+        let verdict = scan(&program, &demo, "localhost", "intermediate");
+        let issues: Vec<&str> = verdict.lines().filter_map(|line| line.trim().strip_prefix("* ")).collect();
+        let [issue] = issues[..] else { panic!("demo {tls}: {verdict}") };
+        assert!(issue.starts_with("certificate_path_validation: "), "demo {tls}: {verdict}");
+    }
 }
