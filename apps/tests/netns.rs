@@ -39,6 +39,8 @@ macro_rules! need {
     };
 }
 
+#[path = "clients/mod.rs"]
+mod clients;
 #[path = "netns/proxy.rs"]
 mod proxy;
 

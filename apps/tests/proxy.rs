@@ -1,6 +1,8 @@
 //! The HTTPS proxy as its clients and servers see it, and as attackers do: each test starts the program, and insists that it
 //! leaves no connection, descriptor or buffer behind.
 
+#[path = "clients/mod.rs"]
+mod clients;
 mod common;
 
 #[path = "proxy/backend.rs"]
@@ -13,6 +15,8 @@ mod chaos;
 mod checks;
 #[path = "proxy/client.rs"]
 mod client;
+#[path = "proxy/demo.rs"]
+mod demo;
 #[path = "proxy/device.rs"]
 mod device;
 #[path = "proxy/drain.rs"]
@@ -43,5 +47,7 @@ mod setup;
 mod site;
 #[path = "proxy/smuggling.rs"]
 mod smuggling;
+#[path = "proxy/sslyze.rs"]
+mod sslyze;
 #[path = "proxy/streams.rs"]
 mod streams;

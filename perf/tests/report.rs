@@ -7,21 +7,18 @@ use warpdrive_perf::{load, measure, record};
 #[path = "../src/report/samples.rs"]
 mod samples;
 
-#[path = "report/browser.rs"]
-mod browser;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use browser::{Browser, Look};
 use load::modes::{About, drive};
 use load::nothing::Nothing;
 use record::{Mode, Point, Record, Report};
 use serde::Deserialize;
+use warpdrive_browser::{Look, Page, Picture};
 use warpdrive_perf::{LoadOptions, Options, report};
 
 /// Records of every kind, more than there is room for, and some that were really measured: of a subject that does
@@ -69,16 +66,6 @@ fn of_kind<'a>(files: &'a [PathBuf], ending: &str) -> Vec<&'a PathBuf> {
     files.iter().filter(|f| f.extension().is_some_and(|e| e == ending)).collect()
 }
 
-/// Width, height, and the colours that a picture has.
-fn looked_at(path: &Path) -> (u32, u32, BTreeSet<[u8; 3]>) {
-    let file = std::io::BufReader::new(fs::File::open(path).unwrap());
-    let mut reader = png::Decoder::new(file).read_info().unwrap();
-    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
-    let info = reader.next_frame(&mut pixels).unwrap();
-    let colours = pixels.chunks_exact(info.color_type.samples()).map(|p| [p[0], p[1], p[2]]).collect();
-    (info.width, info.height, colours)
-}
-
 #[test]
 fn all_files_are_there_and_whole() {
     let dir = tempfile::tempdir().unwrap();
@@ -101,9 +88,11 @@ fn all_files_are_there_and_whole() {
     let (svgs, pngs) = (of_kind(&files, "svg"), of_kind(&files, "png"));
     assert!(svgs.len() == pngs.len() && svgs.len() > 15, "{} {}", svgs.len(), pngs.len());
     for png in pngs {
-        let (width, height, colours) = looked_at(png);
+        let picture = Picture::read(png);
+        let Picture { width, height, .. } = picture;
         assert!(width == 1280 && height > 200, "{}: {width} x {height}", png.display());
-        assert!(colours.len() > 60, "{}: {} colours", png.display(), colours.len());
+        let colours = picture.colours().len();
+        assert!(colours > 60, "{}: {colours} colours", png.display());
     }
 }
 
@@ -142,8 +131,8 @@ struct Text {
     height: f64,
 }
 
-/// A page that has the report in a frame so wide, for a window cannot be as narrow as a telephone. In it is a script, and
-/// all plots once more as pictures: those are read as XML, strictly.
+/// A page that has the report in a frame of this size. In it is a script, and all plots once more as pictures: those are read
+/// as XML, strictly.
 fn page_that_measures(dir: &Path, svgs: &[&PathBuf], look: Look) -> PathBuf {
     let page = fs::read_to_string(dir.join("report.html")).unwrap();
     let name = |f: &Path| f.file_name().unwrap().to_str().unwrap().to_owned();
@@ -166,10 +155,7 @@ fn page_that_measures(dir: &Path, svgs: &[&PathBuf], look: Look) -> PathBuf {
 
 #[test]
 fn in_a_browser_all_is_seen_and_nothing_sticks_out() {
-    let Some(browser) = Browser::find() else {
-        println!("skipped: no chromium, chromium-browser or google-chrome (Debian: chromium)");
-        return;
-    };
+    let Some(mut browser) = Page::open(&[]) else { return };
     // Kept after the test, for whoever wants to see it.
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
     fs::create_dir_all(&dir).unwrap();
@@ -179,13 +165,15 @@ fn in_a_browser_all_is_seen_and_nothing_sticks_out() {
         for width in [400, 1400] {
             let look = Look { width, height: 1600, dark };
             let page = page_that_measures(&dir, &svgs, look);
-            let measured: Measured = serde_json::from_str(&browser.measured(&page, look)).unwrap();
+            browser.look(look);
+            browser.go(&format!("file://{}", page.display()));
+            browser.wait_for("document.getElementById('measured') !== null");
+            let measured = browser.evaluate("document.getElementById('measured').textContent");
+            let measured: Measured = serde_json::from_str(measured.as_str().unwrap()).unwrap();
             check(&measured, look, svgs.len());
             let name = format!("{}-{width}.png", if dark { "dark" } else { "light" });
-            let shot = dir.join(name);
-            browser.screenshot(&page, look, &shot);
-            let (_, _, colours) = looked_at(&shot);
-            assert!(colours.len() > 100, "{look:?}: {} colours", colours.len());
+            let colours = browser.window(&dir.join(name)).colours().len();
+            assert!(colours > 100, "{look:?}: {colours} colours");
         }
     }
 }

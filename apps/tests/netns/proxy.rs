@@ -1,76 +1,138 @@
-//! The proxy with TCP in user space: curl and wrk of another network stack, over tap and over AF_XDP.
+//! The proxy with TCP in user space: programs that others have written, on another network stack, over tap and over AF_XDP.
+
+use warpdrive_proxy::demo::certificate::DemoCertificate;
 
 use super::*;
+use crate::clients::{Place, browser, curl, openssl, requests, wrk};
 
-/// What curl says of a request: the status, and how many bytes there were.
-fn curl(net: &Net, space: &str, options: &str, url: &str) -> String {
-    let ca = demo_keys().join("localhost.crt.pem");
-    net.must(
-        space,
-        &format!(
-            "curl -sS -m 20 --cacert {} {options} -w %{{http_code}},%{{size_download}} {url}",
-            ca.display()
-        ),
-    )
+/// Who carries frames.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Tap,
+    AfXdp,
 }
 
-/// The same content over both versions of IP and of TLS, compressed or not, up and down; and what is not for the proxy.
-fn serves(net: &Net, space: &str, folder: &Path) {
-    let at = |name: &str| folder.join(name).display().to_string();
-    let get = |file: &str, options: &str, host: &str, path: &str| {
-        let said = curl(net, space, &format!("{options} -o {}", at(file)), &format!("https://{host}{path}"));
-        assert!(said.starts_with("200,"), "{host}{path} {options}: {said}");
-        (fs::read(at(file)).unwrap(), said)
+/// Starts the demo, lets a client do what it does, and looks at what was counted.
+fn with_demo(by: By, client: impl FnOnce(&Place<'_>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut net = Net::new();
+    let with_v6 = "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0";
+    let (space, example) = match by {
+        By::Tap => {
+            net.exec("w", with_v6);
+            ("w", "https-proxy-tap.toml")
+        }
+        By::AfXdp => {
+            net.host("far", "w", "wd0", Some("192.0.2.1/24"));
+            net.exec("far", with_v6);
+            net.must("far", "ip addr add 2001:db8::1/64 dev e0 nodad");
+            ("far", "https-proxy-af_xdp.toml")
+        }
     };
-    let (plain, said) = get("plain", "--tlsv1.3", "192.0.2.7", "/large?bytes=300000");
-    assert_eq!((plain.len(), said.as_str()), (300_000, "200,300000"));
-    for (options, host) in
-        [("--tls-max 1.2", "192.0.2.7"), ("--tlsv1.3", "[2001:db8::7]"), ("--tls-max 1.2", "[2001:db8::7]")]
-    {
-        assert!(get("same", options, host, "/large?bytes=300000").0 == plain, "{options} {host}");
+    let program = net.start("w", folder.path(), &[&config(example)]);
+    if matches!(by, By::Tap) {
+        net.must("w", "ip addr add 2001:db8::1/64 dev wdtap0 nodad");
     }
-    let (unpacked, said) = get("unpacked", "--compressed", "192.0.2.7", "/large?bytes=300000");
-    assert!(unpacked == plain && said != "200,300000", "it was compressed: {said}");
-    fs::write(at("up"), &plain).unwrap();
-    let up = format!("--data-binary @{}", at("up"));
-    assert!(get("echo", &up, "[2001:db8::7]", "/echo").0 == plain);
-    let answer = net.must(space, "ping -c 3 -i 0.1 -W 2 192.0.2.7");
+    let place = Place {
+        hosts: ["192.0.2.7:443", "[2001:db8::7]:443"].map(str::to_owned),
+        certificate: DemoCertificate::in_folder(&demo_keys(), &[]).unwrap(),
+        folder: folder.path(),
+        command: &|program| net.command(space, program),
+    };
+    assert!(!place.certificate.made, "the program has made it");
+    client(&place);
+    counted(&program.end());
+    if matches!(by, By::Tap) {
+        assert!(!net.exec("w", "ip link show wdtap0").status.success(), "the tap interface was left behind");
+    }
+}
+
+/// The device has signed, and the port has carried frames.
+fn counted(stats: &str) {
+    let line = stats.lines().find(|l| l.contains("device \"rsa0\"")).unwrap_or_else(|| panic!("{stats}"));
+    let word = line.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(word.parse::<usize>().unwrap() > 0, "{line}");
+    assert!(packets(stats, "wire", "rx0") > 10 && packets(stats, "wire", "tx0") > 10, "{stats}");
+}
+
+/// What is not for the proxy, but for who does TCP and IP.
+fn answers(place: &Place<'_>) {
+    let in_space = |program: &str, args: &str| run((place.command)(Path::new(program)).args(args.split(' ')));
+    let answer = text(&in_space("ping", "-c 3 -i 0.1 -W 2 192.0.2.7").stdout);
     assert!(answer.contains("3 received"), "{answer}");
     // Nobody listens there, and that is said at once.
-    let refused = net.exec(space, "curl -sS -m 5 http://192.0.2.7:444/");
+    let refused = in_space("curl", "-sS -m 5 http://192.0.2.7:444/");
     assert_eq!(refused.status.code(), Some(7), "{}", text(&refused.stderr));
 }
 
-/// Every signature was made by the device, and the port has carried the frames.
-fn counted(stats: &str, handshakes: usize) {
-    let line = stats.lines().find(|l| l.contains("device \"rsa0\"")).unwrap_or_else(|| panic!("{stats}"));
-    let word = line.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-    assert!(word.parse::<usize>().unwrap() >= handshakes, "{line}");
-    assert!(packets(stats, "wire", "rx0") > 100 && packets(stats, "wire", "tx0") > 100, "{stats}");
-}
-
 #[test]
-fn a_proxy_does_tcp_by_itself_over_tap() {
+fn curl_and_ping_are_answered_by_a_proxy_that_does_tcp_by_itself_over_tap() {
     need!("curl", "ping");
-    let folder = tempfile::tempdir().unwrap();
-    let net = Net::new();
-    net.exec("w", "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0");
-    let program = net.start("w", folder.path(), &[&config("https-proxy-tap.toml")]);
-    net.must("w", "ip addr add 2001:db8::1/64 dev wdtap0 nodad");
-    serves(&net, "w", folder.path());
-    counted(&program.end(), 6);
-    assert!(!net.exec("w", "ip link show wdtap0").status.success(), "the tap interface was left behind");
+    with_demo(By::Tap, |place| {
+        curl::all(place);
+        answers(place);
+    });
 }
 
 #[test]
-fn a_proxy_does_tcp_by_itself_over_af_xdp() {
+fn curl_and_ping_are_answered_by_a_proxy_that_does_tcp_by_itself_over_af_xdp() {
     need!("curl", "ping", "ethtool");
-    let folder = tempfile::tempdir().unwrap();
-    let mut net = Net::new();
-    net.host("far", "w", "wd0", Some("192.0.2.1/24"));
-    net.exec("far", "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0");
-    net.must("far", "ip addr add 2001:db8::1/64 dev e0 nodad");
-    let program = net.start("w", folder.path(), &[&config("https-proxy-af_xdp.toml")]);
-    serves(&net, "far", folder.path());
-    counted(&program.end(), 6);
+    with_demo(By::AfXdp, |place| {
+        curl::all(place);
+        answers(place);
+    });
+}
+
+#[test]
+fn openssl_loads_the_demo_over_tap() {
+    need!("openssl");
+    with_demo(By::Tap, openssl::all);
+}
+
+#[test]
+fn openssl_loads_the_demo_over_af_xdp() {
+    need!("openssl", "ethtool");
+    with_demo(By::AfXdp, openssl::all);
+}
+
+#[test]
+fn wrk_loads_the_demo_over_tap() {
+    need!("wrk");
+    with_demo(By::Tap, wrk::all);
+}
+
+#[test]
+fn wrk_loads_the_demo_over_af_xdp() {
+    need!("wrk", "ethtool");
+    with_demo(By::AfXdp, wrk::all);
+}
+
+#[test]
+fn requests_loads_the_demo_over_tap() {
+    need!();
+    let Some(python) = requests::python() else { return };
+    with_demo(By::Tap, |place| requests::all(place, &python));
+}
+
+#[test]
+fn requests_loads_the_demo_over_af_xdp() {
+    need!("ethtool");
+    let Some(python) = requests::python() else { return };
+    with_demo(By::AfXdp, |place| requests::all(place, &python));
+}
+
+#[test]
+fn a_browser_shows_the_demo_over_tap() {
+    need!();
+    if browser::is_there() {
+        with_demo(By::Tap, |place| browser::all(place, "tap"));
+    }
+}
+
+#[test]
+fn a_browser_shows_the_demo_over_af_xdp() {
+    need!("ethtool");
+    if browser::is_there() {
+        with_demo(By::AfXdp, |place| browser::all(place, "af_xdp"));
+    }
 }

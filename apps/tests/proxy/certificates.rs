@@ -3,10 +3,11 @@
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
-    PKCS_RSA_SHA256, RsaKeySize,
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -44,15 +45,23 @@ fn pem(tag: &str, der: &[u8]) -> String {
 fn make() -> Result<Certificates, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     params.distinguished_name.push(DnType::CommonName, "authority of the tests");
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let authority = params.self_signed(&key)?;
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).expect("an authority");
     let issuer = Issuer::new(params, key);
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let now = UNIX_EPOCH.elapsed().expect("a time after 1970").saturating_sub(Duration::from_secs(3_600));
     let pair = |names: &[&str], key: KeyPair| {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let made = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
+        let mut params = CertificateParams::new(names)?;
+        // As long as whoever certifies for nothing makes them, and as scanners of TLS want them to be.
+        params.not_before = epoch + now;
+        params.not_after = epoch + now + Duration::from_secs(89 * 86_400);
+        params.use_authority_key_identifier_extension = true;
+        let made = params.signed_by(&key, &issuer)?;
         Ok::<_, rcgen::Error>(Pair {
             certificate: pem("CERTIFICATE", made.der()),
             key: pem("PRIVATE KEY", &key.serialize_der()),

@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::{AlertDescription, CertificateError, CipherSuite, ClientConfig, Error};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{
+    AlertDescription, CertificateError, CipherSuite, ClientConfig, Error, SignatureScheme,
+    SupportedProtocolVersion,
+};
 
 use crate::certificates::{Pair, certificates};
 use crate::client::{Client, TLS12, TLS13, config};
@@ -72,6 +76,53 @@ fn names_that_are_not_known_can_be_refused() {
     assert_eq!(proxy.metrics().sum("handshakes_failed_total", &["reason=\"unknown_name\""]), 4);
     drop(backend);
     proxy.leaves_nothing();
+}
+
+/// A client of one version whose suites or schemes of signatures were cut down.
+fn poor(version: &'static SupportedProtocolVersion, cut: fn(&mut CryptoProvider)) -> ClientConfig {
+    let mut provider = aws_lc_rs::default_provider();
+    cut(&mut provider);
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_protocol_versions(&[version]).expect("a version");
+    builder.with_root_certificates(Arc::clone(&certificates().roots)).with_no_client_auth()
+}
+
+#[test]
+fn clients_that_no_key_can_sign_for_hear_of_nothing_in_common() {
+    let only_ed25519 = |provider: &mut CryptoProvider| {
+        let all = &mut provider.signature_verification_algorithms;
+        let at = all.mapping.iter().position(|(scheme, _)| *scheme == SignatureScheme::ED25519);
+        let at = at.expect("the library has it");
+        all.mapping = &all.mapping[at..=at];
+    };
+    let only_ecdsa = |provider: &mut CryptoProvider| {
+        provider.cipher_suites.retain(|s| s.suite() == CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
+    };
+    let only_p384 = |provider: &mut CryptoProvider| {
+        let all = &mut provider.signature_verification_algorithms;
+        let p384 = SignatureScheme::ECDSA_NISTP384_SHA384;
+        let at = all.mapping.iter().position(|(scheme, _)| *scheme == p384).expect("the library has it");
+        all.mapping = &all.mapping[at..=at];
+    };
+    let backend = site();
+    for tls in ["", "unknown_name = \"reject\""] {
+        let pairs = &["rsa", "ecdsa"];
+        let proxy =
+            Setup { servers: &[backend.address], certificates: pairs, tls, ..Setup::default() }.start();
+        for (client, name) in [
+            (poor(TLS12, only_ecdsa), "localhost"),
+            (poor(TLS12, only_ed25519), "localhost"),
+            (poor(TLS13, only_ed25519), "localhost"),
+            (poor(TLS12, only_p384), "ec.example"),
+            (poor(TLS13, only_p384), "ec.example"),
+        ] {
+            let error = refused(proxy.v4, client, name);
+            assert_eq!(error, Error::AlertReceived(AlertDescription::HandshakeFailure), "{name}");
+        }
+        let failed = |reason: &str| proxy.metrics().sum("handshakes_failed_total", &[reason]);
+        assert_eq!((failed("reason=\"nothing_in_common\""), failed("reason=\"unknown_name\"")), (5, 0));
+        proxy.leaves_nothing();
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Programs that others have written.
+//! Programs that others have written, with a server behind the proxy that does what a test tells it. What they do with the demo is
+//! in `demo.rs`.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::backend::{Backend, Then};
-use crate::common::{has, skipped};
+use crate::common::has;
 use crate::setup::{Proxy, Setup};
 use crate::site::{noise, site, text};
 
@@ -91,23 +91,6 @@ fn curl_sends_bodies_of_both_framings_and_waits_for_the_word_to_go_on() {
     proxy.leaves_nothing();
 }
 
-#[test]
-fn wrk_finds_no_error_in_thousands_of_responses() {
-    if !has("wrk") {
-        return;
-    }
-    let backend = site();
-    let proxy = Setup { servers: &[backend.address], ..Setup::default() }.start();
-    let url = format!("https://{}/text/1000", proxy.v4);
-    let output = run(Command::new("wrk").args(["-t1", "-c20", "-d2s", "--timeout", "30s", &url]));
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
-    let answered = proxy.metrics().answered(200);
-    assert!(answered > 100, "{answered} responses: {said}");
-    drop(backend);
-    proxy.leaves_nothing();
-}
-
 /// With the standard library alone: a session, a compressed body, an upload by generator.
 const PYTHON: &str = r#"
 import gzip, http.client, ssl, sys
@@ -139,50 +122,5 @@ fn python_reads_and_writes() {
     python.args(["-c", PYTHON, "127.0.0.1", &port]).arg(proxy.authority());
     assert_eq!(run(&mut python).stdout, b"right\n");
     drop((python, backend));
-    proxy.leaves_nothing();
-}
-
-#[test]
-fn a_browser_shows_a_page_and_its_script() {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = names.iter().find(|name| std::env::split_paths(&paths).any(|dir| dir.join(name).is_file()));
-    let Some(browser) = found else {
-        return skipped("no chromium, chromium-browser or google-chrome is installed");
-    };
-    let filler = "<p>A paragraph to be compressed.".repeat(100);
-    let page = format!(
-        "<!doctype html><title>a page</title><link rel=icon href=data:,><body>{filler}<script src=/script.js></script>"
-    );
-    let backend = Backend::start(move |exchange| match &*exchange.asked.target {
-        "/" => exchange.respond("text/html", page.as_bytes()),
-        "/script.js" => {
-            let script = "fetch('/data').then(r => r.text()).then(t => document.title = 'read ' + t)";
-            exchange.respond("text/javascript", script.as_bytes())
-        }
-        "/data" => exchange.respond("text/plain", b"data"),
-        _ => {
-            exchange.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
-            Ok(Then::Keep)
-        }
-    });
-    let proxy = Setup { servers: &[backend.address], ..Setup::default() }.start();
-    let mut command = Command::new(browser);
-    command
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--ignore-certificate-errors",
-            "--timeout=20000",
-        ])
-        .args(["--virtual-time-budget=5000", "--dump-dom", "--disable-background-networking"])
-        .arg(format!("--user-data-dir={}", proxy.path().join("profile").display()))
-        .arg(format!("https://127.0.0.1:{}/", proxy.v4.port()));
-    let shown = run(&mut command);
-    let shown = String::from_utf8_lossy(&shown.stdout);
-    assert!(shown.contains("<title>read data</title>"), "{shown}");
-    assert!(proxy.metrics().sum("compressed_responses_total", &[]) >= 1);
-    drop(backend);
     proxy.leaves_nothing();
 }

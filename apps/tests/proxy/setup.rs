@@ -25,13 +25,14 @@ pub struct Setup<'a> {
     pub devices: bool,
     /// In `[[proxy]]` itself.
     pub proxy: &'a str,
-    /// Names of pairs.
+    /// Names of pairs; without any, the program makes one.
     pub certificates: &'a [&'a str],
     pub tls: &'a str,
     pub limits: &'a str,
     pub timeouts: &'a str,
     pub compress: &'a str,
     pub upstream: &'a str,
+    /// Without any, the program's own.
     pub servers: &'a [SocketAddr],
     /// Tables behind all others.
     pub more: &'a str,
@@ -68,7 +69,14 @@ impl Setup<'_> {
             .iter()
             .map(|name| format!("{{ certificate = \"{name}.pem\", key = \"{name}.key\" }}"))
             .collect();
-        let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        let pairs = match self.certificates {
+            [] => String::new(),
+            _ => format!("certificates = [{}]", pairs.join(", ")),
+        };
+        let servers: Vec<String> = match self.servers {
+            [] => vec!["demo".to_owned()],
+            servers => servers.iter().map(ToString::to_string).collect(),
+        };
         let (devices, uses) = match self.devices {
             true => (
                 "[device.rsa0]\ndriver = \"soft-rsa\"\n[device.zip0]\ndriver = \"soft-zip\"\n",
@@ -82,10 +90,9 @@ impl Setup<'_> {
              [mempool.proxy]\nbuffers = 2560\nsize = 16640\n{devices}\
              [[proxy]]\nname = \"tested\"\ncores = {cores:?}\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\n{uses}\
              admin = \"./admin.sock\"\n{proxy}\n\
-             [proxy.tls]\ncertificates = [{}]\n{tls}\n[proxy.limits]\n{limits}\n[proxy.timeouts]\n{timeouts}\n\
+             [proxy.tls]\n{pairs}\n{tls}\n[proxy.limits]\n{limits}\n[proxy.timeouts]\n{timeouts}\n\
              [proxy.compress]\n{compress}\n[[proxy.upstream]]\nname = \"servers\"\nservers = {servers:?}\n{upstream}\n\
-             {more}\n",
-            pairs.join(", ")
+             {more}\n"
         )
     }
 

@@ -11,8 +11,8 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{InconsistentKeys, SignatureAlgorithm};
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{InconsistentKeys, SignatureAlgorithm, SignatureScheme};
 use warpdrive_pipeline::config::UnknownName;
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::plan::{Placed, Plan};
@@ -154,9 +154,26 @@ fn names_of(leaf: &CertificateDer<'_>) -> Result<Vec<String>, webpki::Error> {
     Ok(leaf.valid_dns_names().map(str::to_ascii_lowercase).collect())
 }
 
+/// A key that signs nothing, for clients that want what no key can do. With it the library finds that there is nothing in
+/// common and says so (`handshake_failure`; RFC 8446, 6.2); without any it would say that access is denied.
+#[derive(Debug)]
+struct NoKey;
+
+impl SigningKey for NoKey {
+    fn choose_scheme(&self, _offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        None
+    }
+
+    /// No suite of TLS 1.2 has it.
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::Anonymous
+    }
+}
+
 /// Certificates that are ready to be used: the sessions of their keys end with them.
 pub struct Certificates {
     keys: Vec<Arc<CertifiedKey>>,
+    none_fits: Arc<CertifiedKey>,
     /// For each name, which have it, in the order of the configuration. Wildcards are kept as `"*.example.org"`.
     by_name: HashMap<String, Vec<usize>>,
     unknown: UnknownName,
@@ -182,6 +199,7 @@ impl Certificates {
     ) -> Result<Self, String> {
         let mut this = Self {
             keys: Vec::new(),
+            none_fits: Arc::new(CertifiedKey::new(Vec::new(), Arc::new(NoKey))),
             by_name: HashMap::new(),
             unknown,
             sessions: Vec::new(),
@@ -211,7 +229,8 @@ impl Certificates {
         Ok(Arc::new(DeviceKey { sessions, signature_len, library: Arc::clone(&pair.library) }))
     }
 
-    /// The first certificate of those with the best name whose key can sign as the client wants.
+    /// The first certificate of those with the best name whose key can sign as the client wants. Nothing if the name is to be
+    /// refused.
     fn choose(&self, name: Option<&str>, fits: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
         let of = |name: &str| self.by_name.get(name);
         let known = name.and_then(|name| {
@@ -219,11 +238,11 @@ impl Certificates {
             of(name).or_else(wildcard)
         });
         let fitting = |places: &mut dyn Iterator<Item = usize>| {
-            places.map(|i| &self.keys[i]).find(|key| fits(key)).cloned()
+            places.map(|i| &self.keys[i]).find(|key| fits(key)).unwrap_or(&self.none_fits).clone()
         };
         match (known, self.unknown) {
-            (Some(places), _) => fitting(&mut places.iter().copied()),
-            (None, UnknownName::Default) => fitting(&mut (0..self.keys.len())),
+            (Some(places), _) => Some(fitting(&mut places.iter().copied())),
+            (None, UnknownName::Default) => Some(fitting(&mut (0..self.keys.len()))),
             (None, UnknownName::Reject) => None,
         }
     }

@@ -1,4 +1,6 @@
-//! A browser without a screen, spoken to by its DevTools protocol over a pair of pipes.
+//! A browser without a screen, spoken to by its DevTools protocol over a pair of pipes. For tests: what goes wrong panics.
+
+mod picture;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -11,6 +13,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+pub use picture::Picture;
+
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Names that it has.
@@ -19,8 +23,11 @@ const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// How a page is looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
+    /// Of the window, in pixels.
     pub width: u32,
+    /// Of the window, in pixels.
     pub height: u32,
+    /// Whether pages are asked for their dark colours.
     pub dark: bool,
 }
 
@@ -36,24 +43,38 @@ pub struct Page {
     _profile: tempfile::TempDir,
 }
 
+/// Whether there is a browser; says so if not.
+#[must_use]
+pub fn is_there() -> bool {
+    find().is_some()
+}
+
 /// The first of its names that is in the path.
 fn find() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let candidates = NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    candidates.into_iter().find(|program| program.is_file())
+    let mut candidates = NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let found = candidates.find(|program| program.is_file());
+    if found.is_none() {
+        println!("skipped: no chromium, chromium-browser or google-chrome (Debian: chromium)");
+    }
+    found
 }
 
 impl Page {
-    /// Starts a browser with an empty page. `None`, said aloud, if there is none.
+    /// Starts a browser with an empty page, and with `more` options. `None`, said aloud, if there is none.
+    #[must_use]
     pub fn open(more: &[&str]) -> Option<Self> {
-        let Some(program) = find() else {
-            println!("skipped: no chromium, chromium-browser or google-chrome (Debian: chromium)");
-            return None;
-        };
+        Self::open_in(Command::new("sh"), more)
+    }
+
+    /// The same with a command that runs a shell, in another network namespace for instance.
+    #[must_use]
+    pub fn open_in(mut shell: Command, more: &[&str]) -> Option<Self> {
+        let program = find()?;
         let profile = tempfile::tempdir().unwrap();
         // The protocol is spoken at descriptors 3 and 4.
-        let mut child = Command::new("sh")
+        let mut child = shell
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>&1"])
             .arg(program)
             .args([
@@ -137,8 +158,16 @@ impl Page {
     /// Goes to an address.
     #[track_caller]
     pub fn go(&mut self, url: &str) {
+        self.try_to_go(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// Goes to an address.
+    ///
+    /// # Errors
+    /// What the browser says, such as `net::ERR_CERT_AUTHORITY_INVALID`.
+    pub fn try_to_go(&mut self, url: &str) -> Result<(), String> {
         let gone = self.call("Page.navigate", json!({ "url": url }));
-        assert!(gone["errorText"].is_null(), "{url}: {gone}");
+        gone["errorText"].as_str().map_or(Ok(()), |error| Err(error.to_owned()))
     }
 
     /// What an expression is, in the page. Promises are waited for.
@@ -170,13 +199,21 @@ impl Page {
         self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))");
     }
 
-    /// A picture of all of the page, as PNG.
-    pub fn picture(&mut self, to: &Path) -> usize {
-        let shot = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
-        let bytes = BASE64_STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
-        assert!(bytes.starts_with(b"\x89PNG"));
-        std::fs::write(to, &bytes).unwrap();
-        bytes.len()
+    /// A picture of all of the page, which is kept as a PNG.
+    pub fn picture(&mut self, to: &Path) -> Picture {
+        self.capture(to, true)
+    }
+
+    /// A picture of what is in the window, which is kept as a PNG.
+    pub fn window(&mut self, to: &Path) -> Picture {
+        self.capture(to, false)
+    }
+
+    #[track_caller]
+    fn capture(&mut self, to: &Path, beyond: bool) -> Picture {
+        let shot = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": beyond }));
+        std::fs::write(to, BASE64_STANDARD.decode(shot["data"].as_str().unwrap()).unwrap()).unwrap();
+        Picture::read(to)
     }
 
     /// What went wrong so far: exceptions, and errors and warnings of the console.
