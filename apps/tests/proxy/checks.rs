@@ -75,7 +75,7 @@ fn requests(proxy: &Proxy, status: u16) {
 
 /// Ends it, and insists that it complains of servers alone. What it has said of them.
 #[track_caller]
-fn ends(mut proxy: Proxy) -> Vec<String> {
+pub fn ends(mut proxy: Proxy) -> Vec<String> {
     proxy.terminate();
     let status = proxy.wait(PATIENCE);
     let stderr = std::fs::read_to_string(proxy.path().join("stderr")).expect("what it said");
