@@ -410,7 +410,7 @@ fn a_pulled_cable_is_reported_and_survived() {
         said("link down");
         net.must("far", "ip link set e0 up");
         said("link up");
-        let answer = net.must("far", "ping -c 3 -i 0.2 -W 2 192.0.2.2");
+        let answer = net.must("far", "ping -c 3 -w 20 -i 0.2 -W 2 192.0.2.2");
         assert!(answer.contains("3 received"), "{driver}: {answer}");
         program.end();
     }
