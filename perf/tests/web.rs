@@ -11,7 +11,8 @@ use warpdrive_perf::load::{Load, Shape, Subject as _, apply};
 use warpdrive_perf::peers::NoPeer;
 use warpdrive_perf::web::certificate::{Certificate, NAME};
 use warpdrive_perf::web::client::{Client, Settings};
-use warpdrive_perf::web::servers::{Server, Site, haproxy, nginx, openssl};
+use warpdrive_perf::web::ground::Home;
+use warpdrive_perf::web::servers::{CONNECTIONS, Server, Site, haproxy, nginx, openssl};
 use warpdrive_perf::web::{Protocol, WebKind};
 use warpdrive_perf::{Arrivals, BenchError, Curve, LoadOptions, Options, Rate, Record, WebOptions};
 
@@ -20,7 +21,16 @@ type Start = fn(&Site, usize) -> Result<Result<Server, NoPeer>, BenchError>;
 /// A server, or none if it is not installed, which is said.
 fn server(start: Start, protocol: Protocol, kind: WebKind, body: usize) -> Option<Server> {
     let cpus = warpdrive_pipeline::cores::allowed().unwrap();
-    let site = Site { protocol, kind, body, log: true, gzip: true, behind: None };
+    let site = Site {
+        protocol,
+        kind,
+        body,
+        log: true,
+        gzip: true,
+        behind: None,
+        connections: CONNECTIONS,
+        home: Home::default(),
+    };
     match start(&site, *cpus.last().unwrap()).unwrap() {
         Ok(server) => Some(server),
         Err(none) => {
