@@ -1,14 +1,14 @@
 //! `https-idle`: what connections cost a proxy that nobody uses now.
 //!
-//! Of each program two run: one holds connections without a request under way, the other none. All have the same
-//! load beside that, in turn, so that a ratio is of neighbouring slices; memory is what the resident set grew by while the
-//! connections came.
+//! Of a program two run: one holds connections without a request under way, the other none. Both have the same load beside
+//! that, in turn, so that a ratio is of neighbouring slices; memory is what the resident set grew by while the connections
+//! came. Our proxy comes first, then nginx: connections of both would be more open files than a process often may have.
 
 use std::time::Duration;
 
 use super::ground::{Ground, Home};
 use super::options::{Protocol, WebKind};
-use super::proxies::{Ask, Side, Slice, behind, measure, over, peer};
+use super::proxies::{Ask, Side, behind, measure, over};
 use super::servers::{Server, Site, nginx, warpdrive};
 use crate::load::Shape;
 use crate::measure::{Better, Line, on_cpu};
@@ -43,8 +43,8 @@ const RATE: f64 = 1_000.0;
 const DEPTH: usize = 64;
 /// What a server must be able to hold: these, the others, and those to the server behind it.
 const CONNECTIONS: usize = 16_384;
-/// Files that a process may need open: connections held of two servers, and what else there is.
-const FILES: u64 = 2 * HELD as u64 + 2_000;
+/// Files that a process may need open: the connections held, or those of a server, and what else there is.
+const FILES: u64 = HELD as u64 + 2_000;
 /// Time for a server to give back what it needed for handshakes.
 const SETTLE: Duration = Duration::from_millis(500);
 /// The most that a connection should take.
@@ -57,21 +57,23 @@ const ASK: Ask = Ask { protocol: Protocol::Tls13, kind: WebKind::Request, gzip: 
 /// Starts a server, if it is installed.
 type Start = fn(&Site, usize) -> Result<Result<Server, NoPeer>, BenchError>;
 
-/// A program, once without and once with connections that it holds.
-struct Pair {
-    none: Side,
-    held: Side,
-    crowd: Crowd,
-    /// What its resident set grew by, for each of them.
+/// What became of a program.
+struct Found {
+    title: String,
+    /// What its resident set grew by, for each connection that it held.
     bytes: f64,
+    /// 99th percentiles in microseconds without them, slice by slice.
+    none: Vec<f64>,
+    /// With them.
+    held: Vec<f64>,
 }
 
 fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let (near, far) = options.two_cpus()?;
     os::allow_files(FILES).map_err(|cause| BenchError::Io {
-        what: format!("{FILES} open files are needed for {HELD} connections of two servers"),
+        what: format!("{FILES} open files are needed to hold {HELD} connections"),
         cause,
-        remedy: "ulimit -Hn 32768 before, or run as root",
+        remedy: "ulimit -Hn 16384 before, as root",
     })?;
     let mut ground = Ground::new(options.web.transport)?;
     let site = Site {
@@ -88,60 +90,49 @@ fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
     let site = Site { behind: Some(behind.address), ..site };
     let lines = on_cpu(near, || {
         ground.enter()?;
-        let ours = Pair::start(options, &site, far, warpdrive::start, || ground.ours())?;
-        let mut ours = match ours {
+        let ours = match examine(options, &site, far, warpdrive::start, || ground.ours())? {
             Ok(ours) => ours,
             Err(none) => {
                 let name = options.web.transport.line(NAME, "");
                 return Ok(vec![Line::compare(&name, ("us", Better::Lower), &[], Err(&none))]);
             }
         };
-        let mut nginx = Pair::start(options, &site, far, nginx::start, || ground.peer())?;
-        let sides = [Some(&ours), nginx.as_ref().ok()];
-        let sides: Vec<&Side> = sides.into_iter().flatten().flat_map(|p| [&p.none, &p.held]).collect();
-        let slices = measure(options, &sides, Shape::Open { rate: RATE, arrivals: Arrivals::Poisson })?;
-        ours.still_holds()?;
-        if let Ok(nginx) = &mut nginx {
-            nginx.still_holds()?;
-        }
-        Ok(lines(options, &ours, nginx.as_ref(), &slices))
+        let nginx = examine(options, &site, far, nginx::start, || ground.peer())?;
+        Ok(lines(options, &ours, nginx.as_ref()))
     })?;
     lines.into_iter().for_each(emit);
     Ok(())
 }
 
-impl Pair {
-    fn start(
-        options: &Options,
-        site: &Site,
-        cpu: usize,
-        start: Start,
-        mut home: impl FnMut() -> Result<Home, BenchError>,
-    ) -> Result<Result<Self, NoPeer>, BenchError> {
-        let mut side = || Side::open(&ASK, start(&Site { home: home()?, ..site.clone() }, cpu)?);
-        let (none, held) = match (side()?, side()?) {
-            (Ok(none), Ok(held)) => (none, held),
-            (Err(none), _) | (_, Err(none)) => return Ok(Err(none)),
-        };
-        options.go_on()?;
-        held.server.hold(false);
-        std::thread::sleep(SETTLE);
-        let before = memory::resident(held.server.id())?;
-        let crowd = Crowd::gather(ASK.settings(&held.server), HELD)?;
-        std::thread::sleep(SETTLE);
-        let after = memory::resident(held.server.id())?;
-        held.server.hold(true);
-        let bytes = each(before, after, crowd.len());
-        Ok(Ok(Self { none, held, crowd, bytes }))
-    }
-
-    /// Whether it does, and in that state has answered what was measured.
-    fn still_holds(&mut self) -> Result<(), BenchError> {
-        self.held.server.hold(false);
-        self.crowd.ask()?;
-        self.held.server.hold(true);
-        Ok(())
-    }
+/// Has a program hold connections, and compares it with itself without any.
+fn examine(
+    options: &Options,
+    site: &Site,
+    cpu: usize,
+    start: Start,
+    mut home: impl FnMut() -> Result<Home, BenchError>,
+) -> Result<Result<Found, NoPeer>, BenchError> {
+    options.go_on()?;
+    let mut side = || Side::open(&ASK, start(&Site { home: home()?, ..site.clone() }, cpu)?);
+    let (none, held) = match (side()?, side()?) {
+        (Ok(none), Ok(held)) => (none, held),
+        (Err(none), _) | (_, Err(none)) => return Ok(Err(none)),
+    };
+    held.server.hold(false);
+    std::thread::sleep(SETTLE);
+    let before = memory::resident(held.server.id())?;
+    let mut crowd = Crowd::gather(ASK.settings(&held.server), HELD)?;
+    std::thread::sleep(SETTLE);
+    let after = memory::resident(held.server.id())?;
+    held.server.hold(true);
+    let load = Shape::Open { rate: RATE, arrivals: Arrivals::Poisson };
+    let slices = measure(options, &[&none, &held], load)?;
+    // It must have held them all the time, or what was measured was something else.
+    held.server.hold(false);
+    crowd.ask()?;
+    let p99 = |i: usize| slices[i].iter().map(|slice| slice.p99_us).collect();
+    let title = held.server.title.clone();
+    Ok(Ok(Found { title, bytes: each(before, after, crowd.len()), none: p99(0), held: p99(1) }))
 }
 
 /// What a resident set grew by for each of so many, in bytes. It may have shrunk.
@@ -149,27 +140,27 @@ fn each(before: u64, after: u64, count: usize) -> f64 {
     (after as f64 - before as f64) / count.max(1) as f64
 }
 
-fn lines(options: &Options, ours: &Pair, nginx: Result<&Pair, &NoPeer>, slices: &[Vec<Slice>]) -> Vec<Line> {
-    let p99 = |i: usize| slices.get(i).map_or(Vec::new(), |s| s.iter().map(|s| s.p99_us).collect());
-    let [none, held, none_theirs, held_theirs] = [0, 1, 2, 3].map(p99);
-    let side = nginx.map(|pair| &pair.held);
-    let line = |figure: &str, unit, ours: &[f64], theirs: &[f64]| {
+fn lines(options: &Options, ours: &Found, nginx: Result<&Found, &NoPeer>) -> Vec<Line> {
+    let line = |figure: &str, unit, of: &dyn Fn(&Found) -> Vec<f64>| {
+        let theirs = nginx.map(|found| (found.title.as_str(), of(found)));
+        let theirs = theirs.as_ref().map(|(title, theirs)| (*title, &theirs[..])).map_err(|none| *none);
         let name = options.web.transport.line(NAME, figure);
-        let line = Line::compare(&name, (unit, Better::Lower), ours, peer(side, theirs));
+        let line = Line::compare(&name, (unit, Better::Lower), &of(ours), theirs);
         over(line.command(options.command(NAME)), options.web.transport)
     };
-    let theirs: Vec<f64> = nginx.iter().map(|pair| pair.bytes).collect();
-    let memory = line("-memory", "bytes", &[ours.bytes], &theirs);
-    let factor = line("-slowdown", "times", &factors(&none, &held), &factors(&none_theirs, &held_theirs));
+    let memory = line("-memory", "bytes", &|found| vec![found.bytes]);
+    let slowdown = line("-slowdown", "times", &|found| factors(&found.none, &found.held));
+    let apart = "the programs were measured one after the other, so that their slices are no neighbours";
     vec![
         target(memory, TARGET_BYTES, "24 KiB").note(format!(
             "what VmRSS + HugetlbPages grew by for each of {HELD} connections that made a request and are idle; what \
              the kernel keeps for its sockets is not in it"
         )),
-        line("-p99", "us", &held, &held_theirs)
-            .note(format!("99th percentile of {RATE:.0} requests/s offered, while {HELD} connections are held")),
-        line("-p99-none", "us", &none, &none_theirs).note("the same with none held"),
-        target(factor, TARGET_FACTOR, "2").note("-p99 by -p99-none, of neighbouring slices"),
+        line("-p99", "us", &|found| found.held.clone())
+            .note(format!("99th percentile of {RATE:.0} requests/s offered, while {HELD} connections are held"))
+            .note(apart),
+        line("-p99-none", "us", &|found| found.none.clone()).note("the same with none held").note(apart),
+        target(slowdown, TARGET_FACTOR, "2").note("-p99 by -p99-none, of neighbouring slices"),
     ]
 }
 

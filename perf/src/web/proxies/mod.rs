@@ -16,7 +16,8 @@ use crate::{Bench, BenchError, Kind, Options};
 
 mod side;
 
-pub(super) use side::{Ask, Side, Slice, measure, peer};
+pub(super) use side::{Ask, Side, measure};
+use side::{Slice, peer};
 
 /// Starts a server, if it is installed.
 type Start = fn(&Site, usize) -> Result<Result<Server, NoPeer>, BenchError>;

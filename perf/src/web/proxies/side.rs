@@ -129,7 +129,7 @@ pub(in crate::web) fn measure(
 }
 
 /// Our figures against a peer's, or that there is none.
-pub(in crate::web) fn peer<'a>(
+pub(super) fn peer<'a>(
     side: Result<&'a Side, &'a NoPeer>,
     theirs: &'a [f64],
 ) -> Result<(&'a str, &'a [f64]), &'a NoPeer> {
