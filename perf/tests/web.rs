@@ -1,6 +1,8 @@
 //! The client and the benches against servers that count themselves, and (`web/made_up.rs`) against such as do not do
 //! what they should.
 
+#[path = "web/held.rs"]
+mod held;
 #[path = "web/made_up.rs"]
 mod made_up;
 
@@ -51,6 +53,7 @@ fn settings(server: &Server, protocol: Protocol, kind: WebKind) -> Settings {
         depth: 16,
         trust: server.trust(),
         patience: Duration::from_secs(5),
+        gives_way: false,
         server: vec![server.id()],
     }
 }

@@ -26,6 +26,7 @@ fn plain(address: SocketAddr, kind: WebKind) -> Settings {
         depth: 4,
         trust: rustls::RootCertStore::empty(),
         patience: Duration::from_secs(1),
+        gives_way: false,
         server: vec![],
     }
 }

@@ -168,6 +168,7 @@ impl Case {
             depth: depth(options),
             trust: server.trust(),
             patience: PATIENCE,
+            gives_way: false,
             server: vec![server.id()],
         }
     }
@@ -189,6 +190,7 @@ impl Case {
             depth: depth(options),
             trust,
             patience: PATIENCE,
+            gives_way: false,
             server: vec![],
         })
     }

@@ -322,6 +322,9 @@ impl Subject for Client {
             self.meter.worked(now.saturating_sub(begin), now);
         } else {
             self.meter.look(now);
+            if self.settings.gives_way {
+                std::thread::yield_now();
+            }
         }
         match self.fatal.take() {
             Some(failure) => Err(self.failure(&failure)),

@@ -32,6 +32,9 @@ pub struct Settings {
     pub trust: RootCertStore,
     /// How long nothing may come before what is under way is taken for lost.
     pub patience: Duration,
+    /// Whether others of its cpu may run whenever it has nothing to do: the server behind a proxy, which would else wait
+    /// until the scheduler takes the cpu from a client that polls.
+    pub gives_way: bool,
     /// Process ids of the server, if they are known.
     pub server: Vec<u32>,
 }

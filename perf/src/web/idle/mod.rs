@@ -52,7 +52,8 @@ const TARGET_BYTES: f64 = 24.0 * 1024.0;
 /// The most that the 99th percentile should grow by, as a factor.
 const TARGET_FACTOR: f64 = 2.0;
 
-const ASK: Ask = Ask { protocol: Protocol::Tls13, kind: WebKind::Request, gzip: false, depth: DEPTH };
+const ASK: Ask =
+    Ask { protocol: Protocol::Tls13, kind: WebKind::Request, gzip: false, depth: DEPTH, gives_way: true };
 
 /// Starts a server, if it is installed.
 type Start = fn(&Site, usize) -> Result<Result<Server, NoPeer>, BenchError>;

@@ -123,7 +123,8 @@ impl Case {
     }
 
     fn ask(&self, options: &Options) -> Ask {
-        Ask { protocol: self.protocol, kind: self.kind, gzip: self.gzip, depth: depth_of(options) }
+        let depth = depth_of(options);
+        Ask { protocol: self.protocol, kind: self.kind, gzip: self.gzip, depth, gives_way: false }
     }
 
     fn compare(

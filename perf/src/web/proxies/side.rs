@@ -23,6 +23,8 @@ pub(in crate::web) struct Ask {
     pub gzip: bool,
     /// Operations under way, and connections that stay, at most.
     pub depth: usize,
+    /// See [`Settings`].
+    pub gives_way: bool,
 }
 
 impl Ask {
@@ -37,6 +39,7 @@ impl Ask {
             depth: self.depth,
             trust: server.trust(),
             patience: PATIENCE,
+            gives_way: self.gives_way,
             server: vec![server.id()],
         }
     }
