@@ -215,6 +215,11 @@ fn nginx_counts_as_many_requests_as_the_client_whatever_their_size_and_coding() 
         assert_eq!((counts.established, counts.renewed), (16, 0));
         assert_eq!(after.accepts - before.accepts - 1, 16);
         assert_eq!(client.content(), Some(server.body()));
+        // As it was coded: nginx compresses text to a half and less, and always the same.
+        let each = counts.content / counts.operations;
+        assert!(if gzip && body > 1024 { each < body as u64 * 3 / 5 } else { each <= body as u64 }, "{each}");
+        assert!(gzip || each == body as u64, "{each} of {body}");
+        assert_eq!(counts.content % counts.operations, 0);
         assert_eq!(time_waits(server.address.port()), 0);
     }
 }
