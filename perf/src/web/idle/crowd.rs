@@ -27,6 +27,8 @@ pub struct Crowd {
     desk: Desk,
     watched: Watched,
     held: Vec<Connection>,
+    /// All have stood.
+    complete: bool,
 }
 
 impl Crowd {
@@ -51,8 +53,10 @@ impl Crowd {
             desk,
             watched: Watched::new().map_err(kernel)?,
             held: Vec::with_capacity(count),
+            complete: false,
         };
         crowd.each(count, Self::join)?;
+        crowd.complete = true;
         Ok(crowd)
     }
 
@@ -141,6 +145,7 @@ impl Crowd {
     }
 
     fn failed(&self, failure: &Failure) -> BenchError {
-        broken(&self.settings, failure.to_string(), failure.remedy())
+        let which = if self.complete { "one of the connections that it was to hold was " } else { "" };
+        broken(&self.settings, format!("{which}{failure}"), failure.remedy())
     }
 }
