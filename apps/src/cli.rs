@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
-use warpdrive_perf::web::{Protocol, Target, WebKind};
+use warpdrive_perf::web::{Protocol, Target, Transport, WebKind};
 use warpdrive_perf::{Arrivals, LoadOptions, Mode, Rate, SAMPLES, SEED, WebOptions};
 use warpdrive_pmd::engine::rsa::Simd;
 
@@ -219,9 +219,11 @@ impl LoadArgs {
     }
 }
 
-/// What the benches load-tls and load-https do.
+/// What the benches load-tls and load-https do, and those of the proxy.
 #[derive(Args)]
-#[command(next_help_heading = "Web (load-tls, load-https)")]
+#[command(
+    next_help_heading = "Web (load-tls, load-https; --transport: tls13-full, tls12-full, http-…, https-idle)"
+)]
 pub struct WebArgs {
     /// A server that runs already, of this machine or a private network: https://127.0.0.1:8443/path.
     #[arg(long, value_name = "URL")]
@@ -241,6 +243,9 @@ pub struct WebArgs {
     /// Ask for gzip.
     #[arg(long)]
     pub gzip: bool,
+    /// Who does TCP for the proxy: kernel, or userspace, over veth pairs in network namespaces (root).
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub transport: Transport,
 }
 
 impl WebArgs {
@@ -253,6 +258,7 @@ impl WebArgs {
             protocol: self.protocol,
             body: self.body,
             gzip: self.gzip,
+            transport: self.transport,
         }
     }
 }

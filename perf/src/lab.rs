@@ -1,4 +1,4 @@
-//! Two veth pairs between network namespaces: generator, forwarder, sink. Gone when the bench is, however it ends; what a
+//! Veth pairs between network namespaces: generator, forwarder, sink. Gone when the bench is, however it ends; what a
 //! killed bench left behind, the next one removes.
 
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::BenchError;
 use crate::peers::{PageSize, Process};
+use crate::{BenchError, os};
 
 const PREFIX: &str = "wdbench";
 /// Between generator and forwarder; called so at both ends.
@@ -25,6 +25,8 @@ pub enum Shape {
     Loop,
     /// All, without veth pairs: for interfaces that a forwarder makes.
     Alone,
+    /// Forwarder and sink, without veth pairs: they are laid one by one, by [`Lab::cable`].
+    Pair,
 }
 
 /// The namespaces.
@@ -59,6 +61,7 @@ impl Lab {
             Shape::Row => (name("g"), name("f"), name("s")),
             Shape::Loop => (name("g"), name("f"), name("g")),
             Shape::Alone => (name("f"), name("f"), name("f")),
+            Shape::Pair => (name("g"), name("f"), name("f")),
         };
         let lab = Self { generator, forwarder, sink };
         for namespace in lab.namespaces() {
@@ -68,15 +71,33 @@ impl Lab {
             let _ = ip(&["netns", "exec", namespace, "sysctl", "-q", "-w", quiet[0], quiet[1]]);
         }
         let cables = [(&lab.generator, &lab.forwarder, IN), (&lab.forwarder, &lab.sink, OUT)];
-        for (left, right, cable) in cables.into_iter().filter(|_| shape != Shape::Alone) {
-            let pair =
-                ["link", "add", cable, "netns", left, "type", "veth", "peer", "name", cable, "netns", right];
-            ip(&pair)?;
+        for (left, right, cable) in cables.into_iter().filter(|_| matches!(shape, Shape::Row | Shape::Loop)) {
+            lay(left, right, cable)?;
             for namespace in [left, right] {
-                ip(&["-n", namespace, "link", "set", cable, "up"])?;
+                up(namespace, cable)?;
             }
         }
         Ok(lab)
+    }
+
+    /// Lays a veth pair from the generator to the forwarder, called `name` at both ends, whose ends do what a wire does:
+    /// they segment nothing, merge nothing, and compute no checksums.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`] with what `ip` says, [`BenchError::Io`] when an end keeps its offloads.
+    pub fn cable(&self, name: &str) -> Result<(), BenchError> {
+        lay(&self.generator, &self.forwarder, name)?;
+        for namespace in [self.generator.as_str(), &self.forwarder] {
+            within(Some(namespace), || {
+                os::offloads_off(name).map_err(|cause| BenchError::Io {
+                    what: format!("cannot switch the offloads of {name} in {namespace} off"),
+                    cause,
+                    remedy: "run as root",
+                })
+            })?;
+            up(namespace, name)?;
+        }
+        Ok(())
     }
 
     /// Each once.
@@ -129,6 +150,56 @@ impl Drop for Lab {
 #[must_use]
 pub fn inside(namespace: &str) -> [String; 4] {
     ["ip", "netns", "exec", namespace].map(str::to_owned)
+}
+
+/// Runs `work` on a thread in a network namespace, or where the calling thread is.
+///
+/// # Errors
+/// [`BenchError`] when it cannot be entered, or what `work` returned.
+pub fn within<T: Send>(
+    namespace: Option<&str>,
+    work: impl FnOnce() -> Result<T, BenchError> + Send,
+) -> Result<T, BenchError> {
+    let inside = || {
+        namespace.map_or(Ok(()), enter)?;
+        work()
+    };
+    std::thread::scope(|scope| {
+        let done = scope.spawn(inside).join();
+        done.unwrap_or_else(|_| Err(BenchError::Bug("a thread in a network namespace panicked".to_owned())))
+    })
+}
+
+/// Moves the calling thread to a network namespace.
+///
+/// # Errors
+/// [`BenchError::Io`] when there is none of that name, or without root.
+pub fn enter(namespace: &str) -> Result<(), BenchError> {
+    os::enter_network(namespace).map_err(|cause| BenchError::Io {
+        what: format!("cannot enter network namespace {namespace}"),
+        cause,
+        remedy: "run as root",
+    })
+}
+
+/// Gives an end of a cable an address.
+///
+/// # Errors
+/// [`BenchError::Program`] with what `ip` says.
+pub fn address(namespace: &str, interface: &str, address: &str) -> Result<(), BenchError> {
+    ip(&["-n", namespace, "addr", "add", address, "dev", interface]).map(drop)
+}
+
+/// Has an interface carry packets.
+///
+/// # Errors
+/// [`BenchError::Program`] with what `ip` says.
+pub fn up(namespace: &str, interface: &str) -> Result<(), BenchError> {
+    ip(&["-n", namespace, "link", "set", interface, "up"]).map(drop)
+}
+
+fn lay(left: &str, right: &str, name: &str) -> Result<(), BenchError> {
+    ip(&["link", "add", name, "netns", left, "type", "veth", "peer", "name", name, "netns", right]).map(drop)
 }
 
 /// Reads one counter of an interface, from within its namespace, without starting a program each time.
@@ -222,6 +293,21 @@ mod tests {
         assert!(ip(&["-n", &name, "link"]).unwrap().contains(IN));
         drop(lab);
         assert!(!ip(&["netns", "list"]).unwrap().contains(&name));
+    }
+
+    #[test]
+    fn a_cable_between_two_has_no_offloads_and_frames_as_long_as_a_wire_s() {
+        let Ok(lab) = Lab::of(Shape::Pair) else {
+            eprintln!("skipped: needs root and network namespaces");
+            return;
+        };
+        lab.cable("wire0").unwrap();
+        for namespace in [&lab.generator, &lab.forwarder] {
+            let links = ip(&["-d", "-n", namespace, "link", "show", "wire0"]).unwrap();
+            assert!(links.contains("mtu 1500") && links.contains("UP"), "{links}");
+            assert!(within(Some(namespace), || Ok(os::offloads("wire0"))).unwrap().unwrap().is_empty());
+        }
+        assert!(within(Some("wdbench-none"), || Ok(())).is_err());
     }
 
     #[test]

@@ -188,6 +188,7 @@ pub const BENCHES: &[Bench] = &[
     web::proxies::HTTP_1K,
     web::proxies::HTTP_100K,
     web::proxies::HTTP_100K_GZIP,
+    web::idle::BENCH,
 ];
 
 /// The seed of a user who gives none.

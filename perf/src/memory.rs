@@ -87,14 +87,18 @@ fn ours(options: &Options, pages: PageSize, cpu: usize) -> Result<f64, BenchErro
 }
 
 fn beyond_pool(pid: u32) -> Result<f64, BenchError> {
+    Ok(resident(pid)?.saturating_sub(POOL_BYTES) as f64)
+}
+
+/// Bytes that a process has resident, hugepages included.
+pub(crate) fn resident(pid: u32) -> Result<u64, BenchError> {
     let file = format!("/proc/{pid}/status");
     let text = std::fs::read_to_string(&file).map_err(|cause| BenchError::Io {
         what: format!("cannot read {file}"),
         cause,
         remedy: "did the program end early? Run it by hand",
     })?;
-    let resident = resident_bytes(&text).ok_or_else(|| BenchError::Bug(format!("{file} has no VmRSS")))?;
-    Ok(resident.saturating_sub(POOL_BYTES) as f64)
+    resident_bytes(&text).ok_or_else(|| BenchError::Bug(format!("{file} has no VmRSS")))
 }
 
 /// VmRSS, which leaves out hugepages, and HugetlbPages.

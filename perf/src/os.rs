@@ -126,6 +126,81 @@ pub fn enter_network(namespace: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Offloads of an interface by which packets leave or arrive that no wire carries, with the numbers that switch them on or
+/// off and that ask for them (include/uapi/linux/ethtool.h).
+const OFFLOADS: [(&str, u32, u32); 5] = [
+    ("gro", 0x2c, 0x2b),
+    ("gso", 0x24, 0x23),
+    ("tso", 0x1f, 0x1e),
+    ("tx checksums", 0x17, 0x16),
+    ("scatter-gather", 0x19, 0x18),
+];
+
+/// Switches the offloads of an interface of this thread's network namespace off.
+///
+/// # Errors
+/// When there is no such interface, without CAP_NET_ADMIN, or when it keeps one.
+pub fn offloads_off(interface: &str) -> io::Result<()> {
+    for (_, set, _) in OFFLOADS {
+        ethtool(interface, set, 0)?;
+    }
+    match offloads(interface)?.as_slice() {
+        [] => Ok(()),
+        kept => Err(io::Error::other(format!("it keeps {}", kept.join(", ")))),
+    }
+}
+
+/// Which of those offloads an interface has.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn offloads(interface: &str) -> io::Result<Vec<&'static str>> {
+    let mut on = Vec::new();
+    for (name, _, get) in OFFLOADS {
+        if ethtool(interface, get, 0)? != 0 {
+            on.push(name);
+        }
+    }
+    Ok(on)
+}
+
+/// Sends a `struct ethtool_value` to the kernel and returns the value that comes back.
+fn ethtool(interface: &str, command: u32, value: u32) -> io::Result<u32> {
+    // SAFETY: numbers and a pointer, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays 0.
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an interface's name of 16 bytes or more"));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let mut data = [command, value];
+    request.ifr_ifru.ifru_data = data.as_mut_ptr().cast();
+    let any = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: the name ends with a zero, and what the request points to is the structure that all these commands take;
+    // both live until the call returns.
+    if unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(data[1])
+}
+
+/// Lets this process, and those that it starts from now on, have so many files open.
+///
+/// # Errors
+/// When the limit is lower and this user may not raise it.
+pub fn allow_files(count: u64) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= count);
+    if enough(now.current) {
+        return Ok(());
+    }
+    let maximum = if enough(now.maximum) { now.maximum } else { Some(count) };
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum })?)
+}
+
 /// Free bytes where a path is.
 ///
 /// # Errors
@@ -202,6 +277,22 @@ mod tests {
         assert!(busy.success && busy.user > Duration::from_millis(5), "{busy:?}");
         let failed = wait_used(shell("exit 3")).unwrap();
         assert!(!failed.success && failed.user < busy.user, "{failed:?}");
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_has_no_offloads_to_switch() {
+        assert!(offloads("wd-none0").is_err() && offloads_off("wd-none0").is_err());
+        let long = offloads("an-interface-name").unwrap_err();
+        assert_eq!(long.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_are_wished_for() {
+        use rustix::process::{Resource, getrlimit};
+        let before = getrlimit(Resource::Nofile).current.unwrap();
+        allow_files(before.saturating_sub(1)).unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, Some(before), "it is not lowered");
+        assert!(allow_files(u64::MAX - 1).is_err(), "beyond what the kernel has for anybody");
     }
 
     #[test]

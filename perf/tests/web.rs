@@ -1,6 +1,8 @@
 //! The client and the benches against servers that count themselves, and (`web/made_up.rs`) against such as do not do
 //! what they should.
 
+#[path = "web/held.rs"]
+mod held;
 #[path = "web/made_up.rs"]
 mod made_up;
 
@@ -11,7 +13,8 @@ use warpdrive_perf::load::{Load, Shape, Subject as _, apply};
 use warpdrive_perf::peers::NoPeer;
 use warpdrive_perf::web::certificate::{Certificate, NAME};
 use warpdrive_perf::web::client::{Client, Settings};
-use warpdrive_perf::web::servers::{Server, Site, haproxy, nginx, openssl};
+use warpdrive_perf::web::ground::Home;
+use warpdrive_perf::web::servers::{CONNECTIONS, Server, Site, haproxy, nginx, openssl};
 use warpdrive_perf::web::{Protocol, WebKind};
 use warpdrive_perf::{Arrivals, BenchError, Curve, LoadOptions, Options, Rate, Record, WebOptions};
 
@@ -20,7 +23,16 @@ type Start = fn(&Site, usize) -> Result<Result<Server, NoPeer>, BenchError>;
 /// A server, or none if it is not installed, which is said.
 fn server(start: Start, protocol: Protocol, kind: WebKind, body: usize) -> Option<Server> {
     let cpus = warpdrive_pipeline::cores::allowed().unwrap();
-    let site = Site { protocol, kind, body, log: true, gzip: true, behind: None };
+    let site = Site {
+        protocol,
+        kind,
+        body,
+        log: true,
+        gzip: true,
+        behind: None,
+        connections: CONNECTIONS,
+        home: Home::default(),
+    };
     match start(&site, *cpus.last().unwrap()).unwrap() {
         Ok(server) => Some(server),
         Err(none) => {
@@ -202,6 +214,11 @@ fn nginx_counts_as_many_requests_as_the_client_whatever_their_size_and_coding() 
         assert_eq!((counts.established, counts.renewed), (16, 0));
         assert_eq!(after.accepts - before.accepts - 1, 16);
         assert_eq!(client.content(), Some(server.body()));
+        // As it was coded: nginx compresses text to a half and less, and always the same.
+        let each = counts.content / counts.operations;
+        assert!(if gzip && body > 1024 { each < body as u64 * 3 / 5 } else { each <= body as u64 }, "{each}");
+        assert!(gzip || each == body as u64, "{each} of {body}");
+        assert_eq!(counts.content % counts.operations, 0);
         assert_eq!(time_waits(server.address.port()), 0);
     }
 }

@@ -4,7 +4,7 @@
 //! would then be a matter of the scheduler's slices, for all proxies alike. Here the client's loop asks it in every round.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use super::servers::text;
 use super::socket::Watched;
@@ -37,12 +37,11 @@ pub struct Behind {
 }
 
 impl Behind {
-    /// Listens on a port of 127.0.0.1, with the [`text`] of so many bytes to give.
+    /// With the [`text`] of so many bytes to give to who comes to `listener`.
     ///
     /// # Errors
     /// Of the kernel.
-    pub fn new(body: usize) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    pub fn new(listener: TcpListener, body: usize) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (address, watched) = (listener.local_addr()?, Watched::new()?);
         watched.add(&listener, LISTENER)?;
@@ -160,7 +159,7 @@ mod tests {
     /// Asks in pieces and two at once, and reads slowly: what has come by the end.
     #[test]
     fn every_request_is_answered_whole() {
-        let mut behind = Behind::new(300_000).unwrap();
+        let mut behind = Behind::new(TcpListener::bind("127.0.0.1:0").unwrap(), 300_000).unwrap();
         let mut socket = TcpStream::connect(behind.address()).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let (mut came, mut buffer) = (Vec::new(), vec![0; 50_000]);

@@ -43,6 +43,8 @@ pub struct Step {
     pub done: bool,
     /// Its handshake is done, or with plain TCP it is connected.
     pub established: bool,
+    /// Bytes of the content of its response, as it was coded, when that is done.
+    pub content: usize,
     /// It has ended.
     pub closed: Option<Ending>,
 }
@@ -294,6 +296,7 @@ impl Connection {
     fn answered(&mut self, desk: &mut Desk, step: &mut Step, done: Done<'_>) -> Result<(), Failure> {
         let head = self.response.head();
         self.content.finish(head.map_or(Coding::Identity, |h| h.coding), &mut desk.expected)?;
+        step.content = self.content.len();
         self.complete(step, done);
         let stays = head.is_some_and(|h| h.keep_alive);
         if desk.kind == WebKind::Request && stays {

@@ -82,6 +82,18 @@ pub struct Content {
 }
 
 impl Content {
+    /// Bytes that have come, as they were coded.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none have.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Forgets it: that of another response begins.
     pub fn reset(&mut self) {
         *self = Self::default();

@@ -19,6 +19,8 @@ mod connection;
 pub mod content;
 pub mod failure;
 pub mod framing;
+pub mod ground;
+pub mod idle;
 mod meter;
 pub mod options;
 pub mod proxies;
@@ -26,7 +28,7 @@ pub mod servers;
 mod socket;
 mod tls;
 
-pub use options::{Protocol, Target, WebKind, WebOptions};
+pub use options::{Protocol, Target, Transport, WebKind, WebOptions};
 
 fn no_folder(cause: io::Error) -> BenchError {
     BenchError::Io {

@@ -51,6 +51,30 @@ impl Protocol {
         [("tls1.3", Self::Tls13), ("tls1.2", Self::Tls12), ("http", Self::Plain)];
 }
 
+/// Who does TCP for the proxy that is measured, and over what clients reach it and its peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// The kernel, over loopback.
+    #[default]
+    Kernel,
+    /// The proxy itself, on frames of AF_XDP. Clients reach it and its peers, whose TCP is the kernel's, over veth pairs.
+    Userspace,
+}
+
+impl Transport {
+    /// All, by their names on the command line.
+    pub const NAMES: [(&'static str, Self); 2] = [("kernel", Self::Kernel), ("userspace", Self::Userspace)];
+
+    /// The name of a line of a bench, so that results of one are not taken for those of the other.
+    #[must_use]
+    pub fn line(self, bench: &str, figure: &str) -> String {
+        match self {
+            Self::Kernel => format!("{bench}{figure}"),
+            Self::Userspace => format!("{bench}-{self}{figure}"),
+        }
+    }
+}
+
 macro_rules! names {
     ($($type:ty),*) => {$(
         impl fmt::Display for $type {
@@ -72,7 +96,7 @@ macro_rules! names {
     )*};
 }
 
-names!(WebKind, Protocol);
+names!(WebKind, Protocol, Transport);
 
 /// A server that somebody else has started: `https://127.0.0.1:8443/index.html`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +184,8 @@ pub struct WebOptions {
     pub body: Option<usize>,
     /// Whether the client asks for gzip.
     pub gzip: bool,
+    /// Who does TCP for the proxy, in benches of the proxy.
+    pub transport: Transport,
 }
 
 impl WebOptions {
@@ -179,6 +205,9 @@ impl WebOptions {
         say("body", self.body.map(|bytes| bytes.to_string()));
         if self.gzip {
             words += " --gzip";
+        }
+        if self.transport != Transport::default() {
+            words += &format!(" --transport {}", self.transport);
         }
         words
     }
@@ -230,7 +259,19 @@ mod tests {
         for (name, protocol) in Protocol::NAMES {
             assert_eq!((protocol.to_string().as_str(), name.parse()), (name, Ok(protocol)));
         }
+        for (name, transport) in Transport::NAMES {
+            assert_eq!((transport.to_string().as_str(), name.parse()), (name, Ok(transport)));
+        }
+        assert!("usespace".parse::<Transport>().unwrap_err().contains("kernel, userspace"));
         assert!("ssl3".parse::<Protocol>().unwrap_err().contains("tls1.2"));
+    }
+
+    #[test]
+    fn lines_of_both_transports_have_names_of_their_own() {
+        let [kernel, userspace] = Transport::NAMES.map(|(_, it)| it);
+        assert_eq!(kernel.line("http-1k", "-p99"), "http-1k-p99");
+        assert_eq!(userspace.line("http-1k", "-p99"), "http-1k-userspace-p99");
+        assert_eq!(userspace.line("http-100k-gzip", ""), "http-100k-gzip-userspace");
     }
 
     #[test]
@@ -243,10 +284,12 @@ mod tests {
             protocol: Some(Protocol::Tls12),
             body: Some(1024),
             gzip: true,
+            transport: Transport::Userspace,
         };
         assert_eq!(
             other.words(),
-            " --target https://127.0.0.1:8443/x --ca /tmp/ca.pem --op resumed --protocol tls1.2 --body 1024 --gzip"
+            " --target https://127.0.0.1:8443/x --ca /tmp/ca.pem --op resumed --protocol tls1.2 --body 1024 --gzip \
+             --transport userspace"
         );
     }
 }

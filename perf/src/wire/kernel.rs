@@ -13,12 +13,12 @@ use warpdrive_pmd::port::{Port, PortConfig, PortInfo};
 use super::frame::Kind;
 use super::generator::{Generator, Wiring};
 use super::{SIZE, UNIT, drive, facts, pool};
-use crate::lab::{IN, Lab, OUT, Shape};
+use crate::lab::{self, IN, Lab, OUT, Shape};
 use crate::load::Subject;
 use crate::load::modes::About;
 use crate::measure::on_cpu;
 use crate::peers::{PageSize, Process};
-use crate::{BenchError, Emit, Options, os};
+use crate::{BenchError, Emit, Options};
 
 /// The most under way: a veth interface with an XDP program queues 256 frames (VETH_RING_SIZE of drivers/net/veth.c).
 const DEPTH: usize = 256;
@@ -86,11 +86,7 @@ pub fn run(options: &Options, path: &Path, emit: Emit<'_>) -> Result<(), BenchEr
         (options.slice + SETTLE) * (options.rounds as u32 + 1) * LOADS + options.load.soak * 2 + BESIDES;
     let mut forwarder = lab.forward(&options.program, &config, cpu, pages, time)?;
     let done = on_cpu(sender, || {
-        os::enter_network(&lab.generator).map_err(|cause| BenchError::Io {
-            what: format!("cannot enter network namespace {}", lab.generator),
-            cause,
-            remedy: "run as root",
-        })?;
+        lab::enter(&lab.generator)?;
         let Ends { mut generator, ports } = Ends::open(path, &pool(pages)?, &mut forwarder)?;
         reach(options, &mut generator, &mut forwarder)?;
         let mut facts = facts(options, pages, sender, cpu);

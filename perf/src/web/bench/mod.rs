@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::certificate::{self, NAME};
 use super::client::{Client, DEPTH_MAX, Settings};
+use super::ground::Home;
 use super::options::{Protocol, Target, WebKind};
-use super::servers::{Server, Site, haproxy, nginx};
+use super::servers::{CONNECTIONS, Server, Site, haproxy, nginx};
 use crate::load::Subject as _;
 use crate::load::modes::{About, drive};
 use crate::measure::on_cpu;
@@ -71,6 +72,7 @@ type Start = fn(&Site, usize) -> Result<Result<Server, NoPeer>, BenchError>;
 const STARTS: [(&str, Start); 2] = [("", nginx::start), ("-haproxy", haproxy::start)];
 
 fn tls(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+    usage::transport(options, &TLS)?;
     let kind = usage::kind(options, &TLS, WebKind::Handshake, |kind| !kind.has_request())?;
     let is_plain = options.web.target.as_ref().is_some_and(|target| !target.tls);
     if is_plain || options.web.protocol == Some(Protocol::Plain) {
@@ -90,6 +92,7 @@ fn tls(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
 }
 
 fn https(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
+    usage::transport(options, &HTTPS)?;
     let kind = usage::kind(options, &HTTPS, WebKind::Request, WebKind::has_request)?;
     usage::target(options, &HTTPS)?;
     let protocol = match &options.web.target {
@@ -121,6 +124,8 @@ impl Case {
             log: false,
             gzip: true,
             behind: None,
+            connections: CONNECTIONS,
+            home: Home::default(),
         };
         for (suffix, start) in STARTS {
             options.go_on()?;
@@ -309,6 +314,7 @@ fn depth(options: &Options) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::Transport;
     use super::*;
 
     #[test]
@@ -349,6 +355,16 @@ mod tests {
         };
         let error = TLS.run(&options, &mut |_| ()).unwrap_err().to_string();
         assert!(error.contains("--ca"), "{error}");
+    }
+
+    #[test]
+    fn a_transport_of_the_proxy_is_refused_where_there_is_none() {
+        let mut options = Options::for_tests(1);
+        options.web.transport = Transport::Userspace;
+        for bench in [&TLS, &HTTPS] {
+            let error = bench.run(&options, &mut |_| ()).unwrap_err().to_string();
+            assert!(error.contains("--transport userspace") && error.contains("http-1k"), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Options that do not fit a bench or each other, and what to say instead.
 
-use super::super::options::{Protocol, WebKind};
+use super::super::options::{Protocol, Transport, WebKind};
 use crate::{Bench, BenchError, Options};
 
 /// What one operation is.
@@ -16,6 +16,18 @@ pub(super) fn kind(
         Ok(kind)
     } else {
         Err(usage(bench, format!("--op {kind} is for the other bench"), remedy))
+    }
+}
+
+/// Who does TCP for a proxy: here is none.
+pub(super) fn transport(options: &Options, bench: &Bench) -> Result<(), BenchError> {
+    match options.web.transport {
+        Transport::Kernel => Ok(()),
+        other => Err(usage(
+            bench,
+            format!("--transport {other} is for benches of the proxy"),
+            "tls13-full, tls12-full, http-1k, http-100k, http-100k-gzip or https-idle with it, or this one without",
+        )),
     }
 }
 

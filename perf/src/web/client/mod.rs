@@ -34,7 +34,7 @@ mod settings;
 mod setup;
 
 pub use settings::{Counts, Mark, Negotiated, Settings};
-use settings::{broken, request};
+pub(super) use settings::{broken, request};
 
 /// The most operations that may be under way.
 pub const DEPTH_MAX: usize = 1024;
@@ -202,6 +202,7 @@ impl Client {
         }
         if step.done {
             self.counts.operations += 1;
+            self.counts.content += step.content as u64;
             self.under_way -= 1;
         }
         if let Err(failure) = result {
@@ -397,6 +398,6 @@ impl Client {
     }
 }
 
-fn kernel(cause: io::Error) -> BenchError {
+pub(super) fn kernel(cause: io::Error) -> BenchError {
     BenchError::Io { what: "cannot watch sockets".to_owned(), cause, remedy: "more open files: ulimit -n" }
 }

@@ -43,6 +43,8 @@ pub struct Counts {
     pub established: u64,
     /// Operations that were done.
     pub operations: u64,
+    /// Bytes of content of their responses, as it was coded; of requests.
+    pub content: u64,
     /// Connections that the server closed as it should.
     pub clean: u64,
     /// Connections with TLS that the server closed without a close_notify after all was done.
@@ -132,7 +134,7 @@ impl Client {
 }
 
 /// A request for the content, and for the end of the connection if it is to have one.
-pub(super) fn request(settings: &Settings) -> Vec<u8> {
+pub(in crate::web) fn request(settings: &Settings) -> Vec<u8> {
     let Settings { path, address, host, .. } = settings;
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     let gzip = if settings.gzip { "Accept-Encoding: gzip\r\n" } else { "" };
@@ -141,7 +143,7 @@ pub(super) fn request(settings: &Settings) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{gzip}{close}\r\n").into_bytes()
 }
 
-pub(super) fn broken(settings: &Settings, what: String, remedy: &str) -> BenchError {
+pub(in crate::web) fn broken(settings: &Settings, what: String, remedy: &str) -> BenchError {
     BenchError::Program {
         program: format!("the server at {}", settings.address),
         what,

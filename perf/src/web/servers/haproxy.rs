@@ -72,11 +72,12 @@ backend behind
         ),
     };
     // An answer must fit into a buffer, with its head and a reserve for rewriting.
+    let connections = site.connections;
     let buffer = (body.len() + 16 * 1024).next_multiple_of(4096);
     format!(
         "global
   nbthread 1
-  maxconn 8192
+  maxconn {connections}
   tune.ssl.cachesize {cache}
   tune.ssl.lifetime 3600
   tune.bufsize {buffer}

@@ -2,7 +2,7 @@
 //! configuration and files in a folder that is gone with it.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::certificate::Certificate;
 use super::framing::Response;
+use super::ground::Home;
 use super::options::{Protocol, WebKind};
 use crate::BenchError;
 use crate::measure::on_cpu;
@@ -31,6 +32,9 @@ const TRIES: usize = 3;
 /// In memory, if the machine has that.
 const IN_MEMORY: &str = "/dev/shm";
 
+/// Connections of clients at a time, unless a bench holds more.
+pub const CONNECTIONS: usize = 8192;
+
 /// What a server is to serve, and how.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -46,6 +50,10 @@ pub struct Site {
     pub gzip: bool,
     /// A server without TLS to ask, for a proxy. Without it, the content is the server's own.
     pub behind: Option<SocketAddr>,
+    /// Connections of clients at a time, at most.
+    pub connections: usize,
+    /// Where it is to live. The thread that starts it is where its clients are.
+    pub home: Home,
 }
 
 /// A server that runs.
@@ -211,10 +219,11 @@ impl Plan<'_> {
         let folder = folder().map_err(crate::web::no_folder)?;
         let certificate = Certificate::new(folder.path())?;
         let body = text(site.body);
-        let [address, status] = free_ports().map_err(crate::web::no_folder)?;
+        let [address, status] = site.home.free_ports()?;
         let place =
             Place { folder: folder.path(), certificate: &certificate, address, status, body: &body, site };
         let command = (self.command)(&place).map_err(crate::web::no_folder)?;
+        let command = site.home.command(command);
         // A child may use the cpus that its parent's thread may.
         let process = on_cpu(cpu, || Process::start(command))?;
         let status = self.tells.then_some(status);
@@ -253,13 +262,6 @@ fn folder() -> io::Result<TempDir> {
     let mut named = tempfile::Builder::new();
     let named = named.prefix("warpdrive-web-");
     named.tempdir_in(IN_MEMORY).or_else(|_| named.tempdir())
-}
-
-/// Two ports that nobody uses now.
-fn free_ports() -> io::Result<[SocketAddr; 2]> {
-    let here = (Ipv4Addr::LOCALHOST, 0);
-    let (one, two) = (TcpListener::bind(here)?, TcpListener::bind(here)?);
-    Ok([one.local_addr()?, two.local_addr()?])
 }
 
 /// So many bytes of text, always the same, which can be compressed as web pages can.

@@ -58,6 +58,7 @@ fn config(place: &Place<'_>) -> String {
         ),
     };
     let gzip = if site.gzip { "on" } else { "off" };
+    let connections = site.connections;
     let (upstream, content) = match site.behind {
         None => (String::new(), format!("root {folder}/www;")),
         Some(behind) => (
@@ -68,7 +69,7 @@ fn config(place: &Place<'_>) -> String {
     format!(
         "daemon off; master_process off; worker_processes 1;
 error_log stderr {level}; pid {folder}/nginx.pid;
-events {{ worker_connections 8192; }}
+events {{ worker_connections {connections}; }}
 http {{
   log_format of_tests '$ssl_protocol $ssl_session_reused $status $connection_requests';
   access_log {access};

@@ -10,6 +10,8 @@ use crate::peers::NoPeer;
 use crate::web::options::{Protocol, WebKind};
 
 const NAME: &str = "warpdrive";
+/// Buffers for frames, of those that it receives and sends.
+const FRAMES: usize = 8192;
 
 /// Starts it.
 ///
@@ -40,6 +42,29 @@ fn config(place: &Place<'_>) -> String {
     let (certificate, key) = (certificate.certificate_file(), certificate.key_file());
     let tickets = site.kind == WebKind::Resumed;
     let oldest = if site.protocol == Protocol::Tls12 { "1.2" } else { "1.3" };
+    let connections = site.connections;
+    let (port, transport) = match &site.home.wire {
+        None => (String::new(), String::new()),
+        Some(wire) => (
+            format!(
+                "[mempool.frames]
+buffers = {FRAMES}
+size = 2048
+[port.wire]
+driver = \"af_xdp\"
+interface = \"{wire}\"
+mempool = \"frames\"
+"
+            ),
+            format!(
+                "transport = \"userspace\"
+port = \"wire\"
+addresses = [\"{}/24\"]
+",
+                site.home.ip
+            ),
+        ),
+    };
     format!(
         "version = 1
 [eal]
@@ -47,12 +72,13 @@ idle = \"spin\"
 [mempool.proxy]
 buffers = 4096
 size = 33024
-[device.rsa0]
+{port}[device.rsa0]
 driver = \"soft-rsa\"
 [device.zip0]
 driver = \"soft-zip\"
 [[proxy]]
 name = \"measured\"
+{transport}mempool = \"proxy\"
 listen = [\"{address}\"]
 rsa = \"rsa0\"
 zip = \"zip0\"
@@ -64,6 +90,7 @@ tickets = {tickets}
 idle_ms = 3600000
 [proxy.limits]
 requests = 1000000000
+connections = {connections}
 [[proxy.upstream]]
 name = \"behind\"
 servers = [\"{behind}\"]
