@@ -136,3 +136,18 @@ fn a_browser_shows_the_demo_over_af_xdp() {
         with_demo(By::AfXdp, |place| browser::all(place, "af_xdp"));
     }
 }
+
+/// For longer than what is unacknowledged may stay so.
+const SILENCE_S: u32 = 33;
+
+#[test]
+fn a_connection_may_be_silent_for_long_over_tap() {
+    need!("openssl");
+    with_demo(By::Tap, |place| {
+        let get = |more: &str| format!("printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\n{more}\\r\\n'");
+        let requests = format!("{}; sleep {SILENCE_S}; {}; sleep 2", get(""), get("Connection: close\\r\\n"));
+        let script = format!("({requests}) | openssl s_client -quiet -connect {} 2>&1", place.hosts[0]);
+        let answer = text(&run((place.command)(Path::new("sh")).args(["-c", &script])).stdout);
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    });
+}

@@ -14,16 +14,19 @@ use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpListenEndpoint};
 use warpdrive_mempool::{BURST, Mempool, Packet};
-use warpdrive_pipeline::wire;
 use warpdrive_pmd::clock::{Clock, ticks};
 use warpdrive_pmd::port::{RxQueue, TxQueue};
 
 use super::{Accepted, Close, Flow, Net};
 use crate::timer::{Deadline, Wheel};
 
+mod connection;
 mod device;
+mod segment;
 
+use connection::Connection;
 use device::Wire;
+use segment::{Segment, Tuple, tells_of_neighbours};
 
 /// Bytes of a connection that were received and not taken yet, at most: the window that it offers.
 const RECEIVE: usize = 16 << 10;
@@ -33,8 +36,6 @@ const SEND: usize = 64 << 10;
 const LOT: usize = 16;
 /// How long a connection may be half open.
 const HALF_OPEN: Duration = Duration::from_secs(10);
-/// How long what was sent may go without acknowledgement.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// TCP flags (RFC 9293, 3.1).
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -57,33 +58,6 @@ pub struct UserConfig {
     pub connections: usize,
     /// Connections that have been asked for and are not there yet.
     pub half_open: usize,
-}
-
-/// Which connection a packet belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Tuple {
-    /// Theirs.
-    from: SocketAddr,
-    /// Ours.
-    to: SocketAddr,
-}
-
-struct Connection {
-    generation: u32,
-    tuple: Tuple,
-    listener: usize,
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-    deadline: Deadline,
-    /// Whether the proxy has it, or has had it.
-    accepted: bool,
-    /// The proxy is done with it.
-    released: bool,
-    half_open: bool,
-    /// It is in the list of those to be looked at.
-    dirty: bool,
-    /// It could not send, perhaps because its neighbour's address is not known.
-    waits_for_neighbour: bool,
 }
 
 /// The connections of one worker, over queues of a port.
@@ -234,6 +208,7 @@ impl UserNet {
             sockets,
             handle,
             deadline: Deadline::default(),
+            heard: self.now,
             accepted: false,
             released: false,
             half_open: true,
@@ -248,6 +223,7 @@ impl UserNet {
     /// A frame for a connection.
     fn ingress(&mut self, index: u32, frame: Packet) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        connection.heard = self.now;
         self.wire.offer(frame);
         self.interface.poll_ingress_single(self.now, &mut self.wire, &mut connection.sockets);
         self.mark(index);
@@ -271,7 +247,7 @@ impl UserNet {
         if connection.half_open && !matches!(state, State::Listen | State::SynReceived) {
             connection.half_open = false;
             self.half_open -= 1;
-            socket.set_timeout(Some(UNACKNOWLEDGED));
+            socket.set_timeout(None);
             if state != State::Closed {
                 self.arrived.push_back(flow);
             }
@@ -285,13 +261,17 @@ impl UserNet {
     fn egress(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         connection.dirty = false;
+        if connection.patience().is_some_and(|until| until <= self.now) {
+            connection.socket().abort();
+        }
         let before = self.wire.written;
         while self.interface.poll_egress(self.now, &mut self.wire, &mut connection.sockets)
             != PollResult::None
         {}
         let sent = self.wire.written != before;
         let at = self.interface.poll_at(self.now, &connection.sockets);
-        match at {
+        let soonest = [at, connection.patience()].into_iter().flatten().min();
+        match soonest {
             Some(at) if at > self.now => {
                 connection.deadline.set(millis(at), index, &mut self.wheel);
                 let soon = at < self.now + Duration::from_millis(1_001);
@@ -305,7 +285,7 @@ impl UserNet {
             }
             None => {}
         }
-        let state = connection.sockets.get::<Socket<'_>>(connection.handle).state();
+        let state = connection.state();
         let over = matches!(state, State::Closed | State::TimeWait);
         if over && (connection.released || !connection.accepted) {
             self.remove(index);
@@ -392,7 +372,12 @@ impl Net for UserNet {
     }
 
     fn send(&mut self, flow: Flow, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        let socket = self.socket(flow)?;
+        let now = self.now;
+        let connection = self.connection(flow).ok_or(io::ErrorKind::NotConnected)?;
+        let socket = connection.sockets.get_mut::<Socket<'_>>(connection.handle);
+        if socket.send_queue() == 0 {
+            connection.heard = now;
+        }
         let mut sent = 0;
         for piece in pieces {
             let n = socket.send_slice(piece).map_err(|_| io::Error::from(io::ErrorKind::ConnectionReset))?;
@@ -417,16 +402,19 @@ impl Net for UserNet {
     }
 
     fn shutdown(&mut self, flow: Flow) {
-        if let Ok(socket) = self.socket(flow) {
-            socket.close();
+        let now = self.now;
+        if let Some(connection) = self.connection(flow) {
+            connection.heard = now;
+            connection.socket().close();
             self.mark(flow.index);
         }
     }
 
     fn close(&mut self, flow: Flow, how: Close) {
+        let now = self.now;
         let Some(connection) = self.connection(flow) else { return };
-        connection.released = true;
-        let socket = connection.sockets.get_mut::<Socket<'_>>(connection.handle);
+        (connection.released, connection.heard) = (true, now);
+        let socket = connection.socket();
         match how {
             Close::Gracefully => socket.close(),
             Close::Reset => socket.abort(),
@@ -478,34 +466,4 @@ fn one(receive: &'static mut [u8], send: &'static mut [u8]) -> (SocketSet<'stati
     let mut sockets = SocketSet::new(Vec::with_capacity(1));
     let handle = sockets.add(Socket::new(SocketBuffer::new(receive), SocketBuffer::new(send)));
     (sockets, handle)
-}
-
-/// What is to be known of a TCP segment before the stack sees it.
-struct Segment {
-    tuple: Tuple,
-    flags: u8,
-}
-
-impl Segment {
-    fn of(frame: &[u8]) -> Option<Self> {
-        let l3 = wire::l3(frame)?;
-        let ip = wire::ip(frame, l3.ethertype, l3.at)?;
-        if ip.protocol != wire::IP_TCP || ip.fragment || l3.vlan.is_some() {
-            return None;
-        }
-        let port = |at| wire::be16(frame, ip.l4 + at);
-        let tuple = Tuple { from: SocketAddr::new(ip.src, port(0)?), to: SocketAddr::new(ip.dst, port(2)?) };
-        Some(Self { tuple, flags: *frame.get(ip.l4 + 13)? })
-    }
-}
-
-/// Whether a frame is about the Ethernet addresses of neighbours: ARP, or a neighbour advertisement (RFC 4861, 4.4).
-fn tells_of_neighbours(frame: &[u8]) -> bool {
-    const ADVERTISEMENT: u8 = 136;
-    let Some(l3) = wire::l3(frame) else { return false };
-    if l3.ethertype == wire::ETH_ARP {
-        return true;
-    }
-    wire::ip(frame, l3.ethertype, l3.at)
-        .is_some_and(|ip| ip.protocol == wire::IP_ICMPV6 && frame.get(ip.l4) == Some(&ADVERTISEMENT))
 }
