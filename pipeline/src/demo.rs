@@ -28,7 +28,7 @@ pub fn bits(name: &str) -> Option<usize> {
 }
 
 /// Loads a demo key from `folder`, and makes it (private and public file) if it is not there yet. Says whether it was
-/// made.
+/// made. Of programs that make it at the same time one succeeds, and the others load that one's.
 ///
 /// # Errors
 /// [`KeyError`] when the files cannot be read or written.
@@ -39,7 +39,23 @@ pub fn key(folder: &Path, bits: usize) -> Result<(RsaKey, PathBuf, bool), KeyErr
     }
     std::fs::create_dir_all(folder).map_err(|cause| KeyError::Write { path: folder.to_owned(), cause })?;
     let key = RsaKey::generate(bits)?;
-    key.save_public_pem(folder.join(format!("rsa{bits}.pub.pem")))?;
-    key.save_pem(&private)?;
-    Ok((key, private, true))
+    // A link is made of a whole file, and not in the place of another.
+    let new = private.with_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&new);
+    key.save_pem(&new)?;
+    let placed = std::fs::hard_link(&new, &private);
+    let _ = std::fs::remove_file(&new);
+    match placed {
+        Ok(()) => {
+            let public = folder.join(format!("rsa{bits}.pub.pem"));
+            // Of a private key that is gone.
+            let _ = std::fs::remove_file(&public);
+            key.save_public_pem(public)?;
+            Ok((key, private, true))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok((RsaKey::load(&private)?, private, false))
+        }
+        Err(cause) => Err(KeyError::Write { path: private, cause }),
+    }
 }

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Ran, examples, folder, has, meminfo, pcap, run, run_config, skipped};
+use crate::common::{
+    PATIENCE, Ran, Started, command, examples, folder, has, meminfo, pcap, run, run_config, skipped,
+};
 
 /// Signs and compresses the built-in capture, as anybody does who types `warpdrive run`.
 fn demonstration(folder: &Path) -> Ran {
@@ -211,4 +213,23 @@ fn tshark_finds_no_malformed_packet_and_no_wrong_checksum() {
         "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0";
     assert_eq!(tshark(wrong).stdout, "");
     assert_eq!(tshark("udp.checksum.status == 1").stdout.lines().count(), 52);
+}
+
+#[test]
+fn programs_that_start_at_once_have_the_same_key() {
+    let keys = folder();
+    let started: Vec<_> = (0..4)
+        .map(|_| {
+            let own = folder();
+            let mut command = command(own.path(), ["run", "--no-huge"]);
+            command.env("WARPDRIVE_DEMO_DIR", keys.path());
+            (Started::new(command), own)
+        })
+        .collect();
+    for (program, _own) in started {
+        program.end(PATIENCE).well();
+    }
+    let mut left: Vec<_> = std::fs::read_dir(keys.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["rsa2048.pem", "rsa2048.pub.pem"]);
 }

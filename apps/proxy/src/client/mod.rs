@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use rustls::ServerConnection;
 
 use crate::core::{Core, Owner};
+use crate::http::Refusal;
 use crate::http::error::Answer;
-use crate::http::field::Room;
-use crate::http::request::{self, Peer};
-use crate::http::{Parsed, Refusal};
+use crate::http::request::Peer;
 use crate::metrics::HandshakeFailure;
 use crate::net::{Close, Flow, would_block};
 use crate::timer::Deadline;
@@ -17,12 +16,14 @@ use crate::zip::Done;
 
 pub mod exchange;
 mod handshake;
+mod head;
 mod link;
 mod record;
 mod respond;
 mod waits;
 
 use exchange::{Exchange, Next, Trouble};
+use head::Looked;
 use link::{Link, Wire};
 use waits::Waits;
 
@@ -85,6 +86,7 @@ pub struct Client {
     /// What was decrypted and not worked on yet.
     inbox: Vec<u8>,
     taken: usize,
+    looked: Looked,
     state: State,
     waits: Waits,
     deadline: Deadline,
@@ -117,6 +119,7 @@ impl Client {
             held: Vec::new(),
             inbox: Vec::new(),
             taken: 0,
+            looked: Looked::default(),
             state: State::Handshake,
             waits: Waits::Nothing,
             deadline: Deadline::default(),
@@ -210,57 +213,6 @@ impl Client {
             State::Head => self.read_head(core),
             State::Exchange(_) => self.exchange(core),
             State::Closing { linger, told } => self.closing(*linger, *told, core),
-        }
-    }
-
-    fn read_head(&mut self, core: &mut Core) -> Result<bool, Close> {
-        let bytes = &self.inbox[self.taken..];
-        if bytes.is_empty() {
-            self.forget_inbox();
-            if self.ended || core.stopping {
-                self.state = State::Closing { linger: false, told: Told::Nothing };
-                return Ok(true);
-            }
-            return Ok(false);
-        }
-        let shared = core.shared.clone();
-        let mut room = Room::default();
-        let parsed = match request::parse(bytes, &shared.heads, &mut room) {
-            Ok(Parsed::Partial) if self.ended => return Err(Close::Gracefully),
-            Ok(Parsed::Partial) => return Ok(false),
-            Ok(Parsed::Whole(request)) => request,
-            Err(refusal) => {
-                self.record_refusal(&refusal, core);
-                self.refuse(&refusal, false, core);
-                return Ok(true);
-            }
-        };
-        self.requests += 1;
-        respond::make_id(&mut self.request_id);
-        let close = core.stopping || self.requests >= shared.limits.requests;
-        let from = respond::From { peer: &self.peer, id: &self.request_id, close };
-        let is_head = parsed.is_head;
-        let mut exchange = core.exchange();
-        match exchange.begin(&parsed, &from, core.now, &shared) {
-            Ok(()) => {
-                self.taken += parsed.head_len;
-                core.metrics.client_bytes_in.add(parsed.head_len as u64);
-                self.state = State::Exchange(exchange);
-            }
-            Err(refusal) => {
-                core.recycle(exchange);
-                self.record_refusal(&refusal, core);
-                self.refuse(&refusal, is_head, core);
-            }
-        }
-        Ok(true)
-    }
-
-    fn forget_inbox(&mut self) {
-        self.taken = 0;
-        self.inbox.clear();
-        if self.inbox.capacity() > KEPT {
-            self.inbox = Vec::new();
         }
     }
 
