@@ -6,6 +6,7 @@ mod bench;
 mod cli;
 mod devices;
 mod doctor;
+mod found;
 mod reload;
 mod run;
 mod show;

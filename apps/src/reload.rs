@@ -12,7 +12,7 @@ use signal_hook::consts::SIGHUP;
 use warpdrive_proxy::{Outcome, Proxies, first_fixed};
 
 use crate::cli::CheckArgs;
-use crate::run;
+use crate::found;
 
 /// How long the program that runs may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ impl<'a> Reloader<'a> {
         if self.args.config.is_none() {
             return Err("the configuration is the one built in. Remedy: one in a file".to_owned());
         }
-        let found = run::plan(self.args, self.allowed).map_err(|refused| refused.to_string())?;
+        let found = found::plan(self.args, self.allowed).map_err(|refused| refused.to_string())?;
         if let Some(key) = first_fixed(&self.text, &found.text) {
             return Err(format!(
                 "{}: {key} cannot change while the program runs. Remedy: start it anew",
@@ -81,7 +81,7 @@ impl<'a> Reloader<'a> {
 
 /// `warpdrive reload`.
 pub fn reload(args: &CheckArgs, allowed: &[usize]) -> ExitCode {
-    let found = match run::plan(args, allowed) {
+    let found = match found::plan(args, allowed) {
         Ok(found) => found,
         Err(refused) => return refused.exit(),
     };

@@ -1,143 +1,25 @@
 //! `warpdrive run` and `warpdrive check`.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use warpdrive_pipeline::config::{Config, Pages};
-use warpdrive_pipeline::cores::{self, CoreError, LcoreMap};
-use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
 use warpdrive_pipeline::launch::{self, LaunchError, Options};
 use warpdrive_pipeline::plan::Plan;
 use warpdrive_pipeline::running::Running;
 use warpdrive_pipeline::service::ServiceError;
-use warpdrive_pmd::engine::Engine as _;
-use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOptions};
 use warpdrive_pmd::port::Link;
 use warpdrive_proxy::Proxies;
 use warpdrive_proxy::metrics::ProxyMetrics;
 
 use crate::cli::{CheckArgs, RunArgs};
+use crate::found::{Found, plan};
 use crate::reload::Reloader;
+use crate::show;
 use crate::show::Moment;
-use crate::{EX_CONFIG, show};
-
-/// The demonstration that runs without a file.
-const BUILT_IN: &str = include_str!("../../configs/sign-zip.toml");
-/// Its name in messages.
-const BUILT_IN_NAME: &str = "configs/sign-zip.toml (built in)";
-
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    #[error("cannot read {path}: {cause}. Remedy: {remedy}")]
-    Read { path: String, cause: String, remedy: &'static str },
-    #[error("{0}")]
-    Config(#[from] ConfigError),
-    #[error("{0}")]
-    Core(#[from] CoreError),
-    #[error("--force-simd: {0}")]
-    Simd(String),
-}
-
-impl Refused {
-    /// Says why, and with what the program exits.
-    pub fn exit(&self) -> ExitCode {
-        eprintln!("{}{self}", if matches!(self, Self::Config(_)) { "" } else { "error: " });
-        match self {
-            Self::Config(_) => ExitCode::from(EX_CONFIG),
-            Self::Read { .. } | Self::Simd(_) => ExitCode::FAILURE,
-            Self::Core(_) => ExitCode::from(2),
-        }
-    }
-}
-
-/// The text of a configuration file, or why there is none and the remedy.
-fn read(path: &Path) -> Result<String, (String, &'static str)> {
-    use std::io::ErrorKind;
-    let bytes = std::fs::read(path).map_err(|e| {
-        let remedy = match e.kind() {
-            ErrorKind::NotFound => "the path of a configuration; examples are in configs/",
-            ErrorKind::IsADirectory => "a TOML file in it; examples are in configs/",
-            ErrorKind::PermissionDenied => "a file that this user may read",
-            _ => "a file that can be read",
-        };
-        (e.to_string(), remedy)
-    })?;
-    String::from_utf8(bytes).map_err(|e| {
-        let before = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
-        (format!("it is not UTF-8 at line {line}, column {column}"), "save it as UTF-8")
-    })
-}
-
-/// A configuration that was found sound.
-pub struct Found {
-    /// What is to be done.
-    pub plan: Plan,
-    /// On which cpus.
-    pub lcores: LcoreMap,
-    /// The name of the configuration in messages.
-    pub name: String,
-    /// All of it.
-    pub text: String,
-}
-
-/// Reads a configuration.
-///
-/// # Errors
-/// [`Refused`].
-pub fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<Found, Refused> {
-    let (name, text) = match &args.config {
-        None => (BUILT_IN_NAME.to_owned(), BUILT_IN.to_owned()),
-        Some(path) => {
-            let name = path.display().to_string();
-            let text =
-                read(path).map_err(|(cause, remedy)| Refused::Read { path: name.clone(), cause, remedy })?;
-            (name, text)
-        }
-    };
-    let mut config = Config::parse(&name, &text)?;
-    if args.no_huge {
-        config.eal.pages = Pages::K4;
-        config.mempools.iter_mut().for_each(|m| m.value.pages = None);
-    }
-    if let Some(simd) = args.simd.force_simd {
-        RsaEngine::supports(&RsaOptions { simd, ..RsaOptions::default() }).map_err(Refused::Simd)?;
-        config.force_simd(simd);
-    }
-    let c = &args.cores;
-    let chosen = cores::choose(c.mask.as_deref(), c.list.as_deref(), c.lcores.as_deref())?;
-    let lcores = match (chosen, &config.eal.cores) {
-        (Some(map), _) => map,
-        (None, Some(list)) => {
-            let refuse = |e: CoreError| {
-                let message = match &e {
-                    CoreError::Syntax(s) => {
-                        format!("{:?}: {} (character {})", list.get_ref(), s.what(), s.character())
-                    }
-                    other => other.to_string(),
-                };
-                config
-                    .error(vec![Diagnostic::new(list.span(), message).help("for example cores = \"0,2-3\"")])
-            };
-            let map = cores::parse_list(list.get_ref()).map_err(refuse)?;
-            map.validate(allowed).map_err(refuse)?;
-            map
-        }
-        (None, None) => cores::auto(allowed)?,
-    };
-    lcores.validate(allowed)?;
-    let mut plan = Plan::new(&config, &lcores)?;
-    let notes = warpdrive_proxy::check(&plan).map_err(|e| *e)?;
-    plan.notes.extend(notes);
-    Ok(Found { plan, lcores, name, text })
-}
 
 /// `warpdrive check`.
 pub fn check(args: &CheckArgs, allowed: &[usize]) -> ExitCode {
