@@ -32,10 +32,11 @@ const _: () = assert!(crate::http::MAX_FIELDS == warpdrive_pipeline::plan::MOST_
 pub struct Proxies {
     demo: Option<DemoBackend>,
     logs: Vec<AccessLog>,
+    // Goes before those who ask: an answer that will not come is not waited for.
+    asks: Asks,
     admins: Vec<Admin>,
     metrics: Vec<ProxyMetrics>,
     running: Vec<Running>,
-    asks: Asks,
 }
 
 impl Maker for Proxies {

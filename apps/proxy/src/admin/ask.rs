@@ -57,3 +57,42 @@ impl Asks {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_gets_the_outcome_or_hears_of_the_end() {
+        let asks = Asks::default();
+        assert!(asks.next().is_none());
+        let ask = || {
+            let load = asks.asker();
+            std::thread::spawn(move || (load(), Instant::now()))
+        };
+        let next = || loop {
+            if let Some(ask) = asks.next() {
+                return ask;
+            }
+            std::thread::yield_now();
+        };
+        for outcome in [Ok("done".to_owned()), Err("why".to_owned())] {
+            let asking = ask();
+            next().answer(outcome.clone());
+            assert_eq!(asking.join().unwrap().0, outcome);
+        }
+        // One that nobody has taken up, and one that comes too late.
+        let (asking, late) = (ask(), asks.asker());
+        std::thread::sleep(Duration::from_millis(50));
+        let end = Instant::now();
+        drop(asks);
+        let (outcome, when) = asking.join().unwrap();
+        assert_eq!(
+            (outcome, late()),
+            (Err("the program ends".to_owned()), Err("the program ends".to_owned()))
+        );
+        assert!(when < end + PATIENCE / 2);
+    }
+}

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::certificate::{self, NAME};
 use super::client::{Client, DEPTH_MAX, Settings};
-use super::ground::Home;
 use super::options::{Protocol, Target, WebKind};
-use super::servers::{CONNECTIONS, Server, Site, haproxy, nginx};
+use super::servers::{Server, Site, haproxy, nginx};
 use crate::load::Subject as _;
 use crate::load::modes::{About, drive};
 use crate::measure::on_cpu;
@@ -117,16 +116,7 @@ impl Case {
             return self.measure(options, "-target", settings, None, emit);
         }
         let (_, far) = options.two_cpus()?;
-        let site = Site {
-            protocol: self.protocol,
-            kind: self.kind,
-            body: self.body,
-            log: false,
-            gzip: true,
-            behind: None,
-            connections: CONNECTIONS,
-            home: Home::default(),
-        };
+        let site = Site::new(self.protocol, self.kind, self.body);
         for (suffix, start) in STARTS {
             options.go_on()?;
             let mut server = match self.start(options, start, &site, far)? {

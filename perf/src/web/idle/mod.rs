@@ -81,16 +81,7 @@ fn run(options: &Options, emit: Lines<'_>) -> Result<(), BenchError> {
         remedy: "ulimit -Hn 16384 before, as root",
     })?;
     let mut ground = Ground::new(options.web.transport)?;
-    let site = Site {
-        protocol: ASK.protocol,
-        kind: ASK.kind,
-        body: BODY,
-        log: false,
-        gzip: false,
-        behind: None,
-        connections: CONNECTIONS,
-        home: Home::default(),
-    };
+    let site = Site { gzip: false, connections: CONNECTIONS, ..Site::new(ASK.protocol, ASK.kind, BODY) };
     let lines = on_cpu(near, || {
         let behind = behind(BODY, &ground)?;
         let site = Site { behind: Some(behind.borrow().address()), ..site };

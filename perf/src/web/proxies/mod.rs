@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use super::behind::Behind;
 use super::bench::depth_of;
-use super::ground::{Ground, Home};
+use super::ground::Ground;
 use super::options::{Protocol, Transport, WebKind};
-use super::servers::{CONNECTIONS, Server, Site, haproxy, nginx, warpdrive};
+use super::servers::{Server, Site, haproxy, nginx, warpdrive};
 use crate::lab::within;
 use crate::load::Shape;
 use crate::measure::{Better, Line, median, on_cpu};
@@ -115,16 +115,7 @@ impl Case {
     }
 
     fn site(&self) -> Site {
-        Site {
-            protocol: self.protocol,
-            kind: self.kind,
-            body: self.body,
-            log: false,
-            gzip: true,
-            behind: None,
-            connections: CONNECTIONS,
-            home: Home::default(),
-        }
+        Site::new(self.protocol, self.kind, self.body)
     }
 
     fn ask(&self, options: &Options) -> Ask {

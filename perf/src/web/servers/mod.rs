@@ -56,6 +56,23 @@ pub struct Site {
     pub home: Home,
 }
 
+impl Site {
+    /// Content of its own on this machine, compressed for who takes it so, nothing logged.
+    #[must_use]
+    pub fn new(protocol: Protocol, kind: WebKind, body: usize) -> Self {
+        Self {
+            protocol,
+            kind,
+            body,
+            log: false,
+            gzip: true,
+            behind: None,
+            connections: CONNECTIONS,
+            home: Home::default(),
+        }
+    }
+}
+
 /// A server that runs.
 pub struct Server {
     process: Process,
