@@ -12,3 +12,4 @@ pub mod engine;
 pub mod idle;
 pub mod port;
 pub mod stats;
+pub mod uacce;
