@@ -4,3 +4,4 @@
 //! on sends and receives by memory alone. [`abi`] is what both sides of such a file agree upon.
 
 pub mod abi;
+pub mod serve;

@@ -19,6 +19,7 @@ const fn ioctl(direction: u32, size: usize, group: u8, number: u8) -> u32 {
 }
 
 const NONE: u32 = 0;
+const WRITE: u32 = 1;
 const READ: u32 = 2;
 const READ_WRITE: u32 = 3;
 
@@ -32,6 +33,35 @@ pub const GET_SS_DMA: u32 = ioctl(READ, size_of::<u64>(), b'W', 3);
 pub const QM_SET_QP_CTX: u32 = ioctl(READ_WRITE, size_of::<qm::QpContext>(), b'H', 10);
 /// Of a Kunpeng queue: asks for its depths and the size of its entries ([`qm::QpInfo`]).
 pub const QM_SET_QP_INFO: u32 = ioctl(READ_WRITE, size_of::<qm::QpInfo>(), b'H', 11);
+
+/// Of a device that [`attribute::WARPDRIVE`] names: gives it memory to work on ([`Share`]).
+pub const SHARE: u32 = ioctl(WRITE, size_of::<Share>(), b'W', 0x80);
+/// Of a device that [`attribute::WARPDRIVE`] names: takes memory back ([`Share`], of which only the address counts). When it returns, the
+/// device does not touch the memory any more.
+pub const UNSHARE: u32 = ioctl(WRITE, size_of::<Share>(), b'W', 0x81);
+
+/// Memory that a device may work on: a part of a file that both sides map, so that nothing has to be copied.
+///
+/// The file must be a memfd that cannot shrink (`F_SEAL_SHRINK`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Share {
+    /// The address that descriptors call it by: virtual ones of the process if the device has [`FLAG_SVA`].
+    pub address: u64,
+    /// Bytes of it, whole pages.
+    pub bytes: u64,
+    /// Where it is in the file.
+    pub offset: u64,
+    /// The caller's descriptor of the file.
+    pub fd: i32,
+    /// [`ACCESS_READ`] and [`ACCESS_WRITE`].
+    pub access: u32,
+}
+
+/// In [`Share::access`]: the device may read it.
+pub const ACCESS_READ: u32 = 1;
+/// In [`Share::access`]: the device may write to it.
+pub const ACCESS_WRITE: u32 = 2;
 
 /// Regions of a queue file, which are mapped at as many pages as their number says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +109,12 @@ pub mod attribute {
     pub const REGION_MMIO_SIZE: &str = "region_mmio_size";
     /// Bytes of [`Region::Dus`](super::Region::Dus).
     pub const REGION_DUS_SIZE: &str = "region_dus_size";
+    /// Of devices of `warpdrive serve`: what they do beyond what the kernel's know, a word each, such as `share`.
+    pub const WARPDRIVE: &str = "warpdrive";
+    /// What a queue of it counts against one of another device when both wait.
+    pub const PRIORITY: &str = "priority";
+    /// How much of it is in use, in percent, a line for each thing it does.
+    pub const DEV_USAGE: &str = "dev_usage";
     /// 1: the device is left alone after too many errors.
     pub const ISOLATE: &str = "isolate";
     /// Errors in an hour after which it is.
@@ -97,6 +133,7 @@ mod tests {
         assert_eq!((START, PUT_Q), (0x5700, 0x5701));
         assert_eq!(GET_SS_DMA, 0x8008_5703);
         assert_eq!((QM_SET_QP_CTX, QM_SET_QP_INFO), (0xc004_480a, 0xc010_480b));
+        assert_eq!((SHARE, UNSHARE, size_of::<Share>()), (0x4020_5780, 0x4020_5781, 32));
     }
 
     #[test]
