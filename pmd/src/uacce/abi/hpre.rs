@@ -23,6 +23,9 @@ impl Algorithm {
     }
 }
 
+/// The number of an algorithm that does nothing: an extension of `warpdrive serve` (its word `null`).
+pub const NULL: u32 = 0x1f;
+
 /// How far the device is: bits 30 and 31 of the first word.
 pub const NEW: u32 = 1;
 /// It is done, well or not.

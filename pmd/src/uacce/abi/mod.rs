@@ -40,6 +40,10 @@ pub const SHARE: u32 = ioctl(WRITE, size_of::<Share>(), b'W', 0x80);
 /// device does not touch the memory any more.
 pub const UNSHARE: u32 = ioctl(WRITE, size_of::<Share>(), b'W', 0x81);
 
+/// Where a word of 32 bits is in [`Region::Mmio`] that changes at least ten times a second as long as the server lives, of a device
+/// that has the word `heartbeat` in [`attribute::WARPDRIVE`].
+pub const HEARTBEAT_AT: usize = 0x800;
+
 /// Memory that a device may work on: a part of a file that both sides map, so that nothing has to be copied.
 ///
 /// The file must be a memfd that cannot shrink (`F_SEAL_SHRINK`).

@@ -59,8 +59,10 @@ mod word {
     pub const INPUT: usize = 4;
     pub const FLAGS: usize = 7;
     pub const REQUEST: usize = 9;
+    pub const LEVEL: usize = 10;
     pub const TAG: usize = 13;
     pub const ROOM: usize = 14;
+    pub const STATE: usize = 15;
     pub const SOURCE: usize = 18;
     pub const DESTINATION: usize = 20;
     pub const STREAM: usize = 22;
@@ -172,6 +174,23 @@ impl Entry {
     pub fn tag(&self) -> u32 {
         let is_3 = self.0[word::FLAGS] >> 28 == KIND_3;
         self.0[if is_3 { word::TAG_3 } else { word::TAG }]
+    }
+
+    /// The level of compression, if it names one: an extension of `warpdrive serve` (its word `level`) in a word that Kunpeng's
+    /// devices leave alone.
+    #[must_use]
+    pub fn level(&self) -> Option<u8> {
+        (self.0[word::LEVEL] as u8).checked_sub(1)
+    }
+
+    /// Names the level of compression, for devices that go by it.
+    pub fn set_level(&mut self, level: u8) {
+        self.0[word::LEVEL] = u32::from(level) + 1;
+    }
+
+    /// Says whether there is more output than there was room: the user is to come again, with no input.
+    pub fn set_again(&mut self, again: bool) {
+        self.0[word::STATE] = u32::from(again);
     }
 
     /// Ends it.

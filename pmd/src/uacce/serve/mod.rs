@@ -8,6 +8,28 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
+mod agent;
+mod bounce;
+mod core;
+mod device;
+mod engines;
+mod flight;
+mod hpre;
+mod keys;
+mod memory;
+mod ring;
+mod served;
+mod server;
+mod space;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod vm;
+mod work;
+mod zip;
+
+pub use self::server::{CoreConfig, DeviceConfig, Function, Inputs, Server, ServerConfig};
+
 /// A process, by its number (of the process, not of a thread) as this process sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process(pub u32);
