@@ -374,11 +374,11 @@ fn memfd_pages(fd: &OwnedFd, offset: u64, bytes: usize) -> io::Result<PageSize> 
         return Err(io::Error::last_os_error());
     }
     let sizes = [PageSize::Size4K, PageSize::Size2M, PageSize::Size1G];
-    let page = sizes.into_iter().find(|page| page.bytes() as i64 == i64::from(status.st_blksize));
+    let page = sizes.into_iter().find(|page| page.bytes() as i64 == status.st_blksize);
     let Some(page) = page else {
         return refuse(format!("its pages of {} bytes are not known", status.st_blksize));
     };
-    let aligned = |value: u64| value % page.bytes() as u64 == 0;
+    let aligned = |value: u64| value.is_multiple_of(page.bytes() as u64);
     let end = offset.checked_add(bytes as u64);
     if bytes == 0 || !aligned(offset) || !aligned(bytes as u64) {
         return refuse(format!("{bytes} bytes from {offset:#x} are not whole pages of {page}"));

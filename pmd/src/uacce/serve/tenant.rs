@@ -23,7 +23,8 @@ pub(super) struct Tenant {
     pub(super) news: bool,
     pub(super) slots: Slots,
     pub(super) keys: Keys,
-    /// Requests that it may still begin.
+    /// Requests that it may still begin. Boxed, because they are handed about.
+    #[expect(clippy::vec_box, reason = "they change hands as boxes")]
     pub(super) free: Vec<Box<Flight>>,
     limit: usize,
     /// Its last queue is gone: it goes when its requests are back.
