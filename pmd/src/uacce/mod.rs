@@ -5,3 +5,6 @@
 
 pub mod abi;
 pub mod serve;
+
+/// Where `warpdrive serve` presents its devices, as a tree with `dev` and `class`.
+pub const EXPOSE: &str = "/run/warpdrive";

@@ -4,6 +4,8 @@
 //! pass on what the kernel tells of these; the data path is the memory behind the file, which the file's user and the
 //! accelerator both map.
 
+pub mod fs;
+
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
