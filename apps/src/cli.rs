@@ -1,16 +1,14 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use warpdrive_perf::web::{Protocol, Target, Transport, WebKind};
 use warpdrive_perf::{Arrivals, LoadOptions, Mode, Rate, SAMPLES, SEED, WebOptions};
 use warpdrive_pmd::engine::rsa::Simd;
-use warpdrive_pmd::uacce::EXPOSE;
 
 /// A poll-mode dataplane with accelerator queues, in user space.
 #[derive(Parser)]
@@ -69,7 +67,7 @@ pub enum Command {
     ///
     /// Only it and what it starts see them there, and everything else as before. Needs root, but the command need not run as root. Its
     /// exit code is that of the command; 125: it could not be started, 126: it cannot be run, 127: it is not there.
-    RunWithDevices(WithDevicesArgs),
+    RunWithDevices(crate::serve::with_devices::WithDevicesArgs),
     /// Say what this machine offers, why it matters, and the command that mends what is missing.
     Doctor {
         /// Mend what can be mended (most of it as root).
@@ -127,20 +125,6 @@ pub struct CheckArgs {
     /// As JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Args)]
-pub struct WithDevicesArgs {
-    /// The folder where `warpdrive serve` presents its devices.
-    #[arg(long, value_name = "PATH", default_value = EXPOSE, value_hint = ValueHint::DirPath)]
-    pub expose: PathBuf,
-    /// Run the command as this user, with its groups. The environment stays as it is. Of a number that no user has, the group is
-    /// the same number.
-    #[arg(long, value_name = "NAME|UID", value_hint = ValueHint::Username)]
-    pub user: Option<String>,
-    /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
-    pub command: Vec<OsString>,
 }
 
 #[derive(Args)]
@@ -382,20 +366,6 @@ mod tests {
         let line = format!("warpdrive bench load-ring{}", said.words());
         let Command::Bench(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!() };
         assert_eq!(args.load.options(), said);
-    }
-
-    #[test]
-    fn what_follows_a_command_is_its_own() {
-        let parse = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().command {
-            Command::RunWithDevices(args) => args,
-            _ => panic!("{line}"),
-        };
-        let args = parse("warpdrive run-with-devices -- ls -l --user x -- y");
-        assert_eq!(args.command, ["ls", "-l", "--user", "x", "--", "y"]);
-        assert_eq!((args.user, args.expose), (None, PathBuf::from(EXPOSE)));
-        let args = parse("warpdrive run-with-devices --user me --expose /a ls --help");
-        assert_eq!((args.user.as_deref(), args.command), (Some("me"), vec!["ls".into(), "--help".into()]));
-        assert!(Cli::try_parse_from(["warpdrive", "run-with-devices", "--"]).is_err());
     }
 
     #[test]

@@ -258,6 +258,16 @@ fn a_user_runs_it_with_its_groups_and_no_way_back() {
 }
 
 #[test]
+fn a_strict_mask_hides_nothing() {
+    let Some(tree) = Tree::new() else { return };
+    let inner = tree.command(&["--user", "nobody", "ls", "/sys/class/uacce", "/dev/ptmx", "/dev/null"]);
+    let mut masked = Command::new("sh");
+    masked.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(inner.get_program()).args(inner.get_args());
+    let ran = Ran::from(masked.output().unwrap()).well();
+    assert_eq!(ran.stdout, "/dev/null\n/dev/ptmx\n\n/sys/class/uacce:\nstub_hpre-1\nstub_zip-0\n");
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let Some(tree) = Tree::new() else { return };
     let says = |ran: Ran, code: i32, words: &[&str]| {

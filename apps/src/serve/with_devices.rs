@@ -5,22 +5,22 @@
 //! because they find the files of a server that was started anew, too.
 
 use std::ffi::{CStr, CString, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, chown, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use clap::{Args, ValueHint};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, User, initgroups, setgid, setgroups, setuid};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
 use thiserror::Error;
+use warpdrive_pmd::uacce::EXPOSE;
 use warpdrive_pmd::uacce::abi::{DEV, SYSFS};
-
-use crate::cli::WithDevicesArgs;
 
 /// Major and minor number of the device that makes pseudoterminals (Linux `Documentation/admin-guide/devices.txt`).
 const PTMX: (u32, u32) = (5, 2);
@@ -30,6 +30,20 @@ const EX_NOT_RUN: u8 = 125;
 const EX_CANNOT_RUN: u8 = 126;
 /// Exit code when the command is not there.
 const EX_NOT_FOUND: u8 = 127;
+
+#[derive(Args)]
+pub struct WithDevicesArgs {
+    /// The folder where `warpdrive serve` presents its devices.
+    #[arg(long, value_name = "PATH", default_value = EXPOSE, value_hint = ValueHint::DirPath)]
+    pub expose: PathBuf,
+    /// Run the command as this user, with its groups. The environment stays as it is. Of a number that no user has, the group is
+    /// the same number.
+    #[arg(long, value_name = "NAME|UID", value_hint = ValueHint::Username)]
+    pub user: Option<String>,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
 
 #[derive(Debug, Error)]
 enum Error {
@@ -122,7 +136,10 @@ impl Exposed {
         } else {
             let class = sysfs.parent().unwrap_or(sysfs);
             cover(class, MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, &[])?;
-            fs::create_dir(sysfs).map_err(failed("the folder", sysfs))?;
+            // For everybody, whatever mask the caller has.
+            fs::create_dir(sysfs)
+                .and_then(|()| fs::set_permissions(sysfs, Permissions::from_mode(0o755)))
+                .map_err(failed("the folder", sysfs))?;
         }
         cover(dev, MountFlags::NOSUID, &self.names)?;
         for name in &self.names {
@@ -222,5 +239,27 @@ impl Identity {
             .and_then(|()| setgid(self.gid))
             .and_then(|()| setuid(self.uid))
             .map_err(|e| Error::User { user: self.uid.to_string(), cause: e.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn what_follows_a_command_is_its_own() {
+        let parse = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Command::RunWithDevices(args) => args,
+            _ => panic!("{line}"),
+        };
+        let args = parse("warpdrive run-with-devices -- ls -l --user x -- y");
+        assert_eq!(args.command, ["ls", "-l", "--user", "x", "--", "y"]);
+        assert_eq!((args.user, args.expose), (None, PathBuf::from(EXPOSE)));
+        let args = parse("warpdrive run-with-devices --user me --expose /a ls --help");
+        assert_eq!((args.user.as_deref(), args.command), (Some("me"), vec!["ls".into(), "--help".into()]));
+        assert!(Cli::try_parse_from(["warpdrive", "run-with-devices", "--"]).is_err());
     }
 }
