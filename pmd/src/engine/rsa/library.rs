@@ -117,6 +117,37 @@ impl LibraryKey {
         }
     }
 
+    /// dq, dp, q, p and 1/q mod p, big-endian, `half` bytes each, as accelerators take them. `None`: the key has not all of
+    /// them, or they are longer.
+    pub(crate) fn crt(&self, half: usize) -> Option<Zeroizing<Vec<u8>>> {
+        let rsa = self.rsa.as_ptr();
+        // SAFETY: the object is valid, and the calls only read it.
+        let numbers = unsafe {
+            [
+                sys::RSA_get0_dmq1(rsa),
+                sys::RSA_get0_dmp1(rsa),
+                sys::RSA_get0_q(rsa),
+                sys::RSA_get0_p(rsa),
+                sys::RSA_get0_iqmp(rsa),
+            ]
+        };
+        side_by_side(&numbers, half)
+    }
+
+    /// Whether the public operation can be done.
+    pub(crate) fn has_public_exponent(&self) -> bool {
+        // SAFETY: as above.
+        !unsafe { sys::RSA_get0_e(self.rsa.as_ptr()) }.is_null()
+    }
+
+    /// The private exponent and the modulus in the same way. `None`: the key has no private exponent.
+    pub(crate) fn exponent(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let rsa = self.rsa.as_ptr();
+        // SAFETY: as above.
+        let numbers = unsafe { [sys::RSA_get0_d(rsa), sys::RSA_get0_n(rsa)] };
+        side_by_side(&numbers, self.n.len())
+    }
+
     /// Whether the numbers belong together. A good key is checked in constant time; what a bad one tells by the time
     /// taken is no secret worth keeping.
     ///
@@ -227,6 +258,18 @@ impl LibraryKey {
         // n is odd, so n−1 differs from it in the last bit alone.
         (*last <= 1 && front.iter().all(|&b| b == 0)) || (*last == n_last ^ 1 && front == n_front)
     }
+}
+
+/// Numbers that live as long as their key does, `bytes` each.
+fn side_by_side(numbers: &[*const sys::BIGNUM], bytes: usize) -> Option<Zeroizing<Vec<u8>>> {
+    let mut all = Zeroizing::new(vec![0; numbers.len() * bytes]);
+    for (number, out) in numbers.iter().zip(all.chunks_exact_mut(bytes)) {
+        // SAFETY: the number is there and only read, and the buffer as long as is said.
+        if number.is_null() || unsafe { sys::BN_bn2bin_padded(out.as_mut_ptr(), bytes, *number) } != 1 {
+            return None;
+        }
+    }
+    Some(all)
 }
 
 /// A random pair (u^e, u⁻¹) mod n, each as long as n: an input times the first, raised to the private exponent, times the
