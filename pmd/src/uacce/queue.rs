@@ -370,8 +370,8 @@ impl<E: Entry> QmQueue<E> {
 
     /// Tells a device that completions were taken.
     ///
-    /// In the memory of a file that is served, this would hide from the server what was rung for before it has looked; and it
-    /// counts completions by itself. So it is told only when somebody is about to wait.
+    /// In the memory of a file that is served, this would hide from the server what was rung for before it has looked, and it
+    /// counts completions by itself: such a device is not told.
     #[inline]
     pub(super) fn acknowledge(&mut self) {
         if self.taken && self.info.extensions.is_none() && self.lost().is_none() {
@@ -409,8 +409,10 @@ impl<E: Entry> QmQueue<E> {
     /// [`Lost`].
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), Lost> {
         self.ring()?;
-        self.taken = false;
-        self.doorbell(Command::Taken, self.head, 1);
+        if self.info.extensions.is_none() {
+            self.taken = false;
+            self.doorbell(Command::Taken, self.head, 1);
+        }
         match self.file.wait(timeout.min(WAIT)) {
             Heard::Ready | Heard::Nothing => Ok(()),
             Heard::Failed if self.has_failed() => Err(self.lose(Lost::Device)),
