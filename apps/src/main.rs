@@ -9,6 +9,7 @@ mod doctor;
 mod found;
 mod reload;
 mod run;
+mod serve;
 mod show;
 mod zip;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         cli::Command::Run(args) => run::run(&args, &allowed),
+        cli::Command::Serve(args) => serve::command::serve(&args, &allowed),
         cli::Command::Check(args) => run::check(&args, &allowed),
         cli::Command::Reload(args) => reload::reload(&args, &allowed),
         cli::Command::Bench(args) => bench::bench(&args, &allowed),
