@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::engine::rsa::{EcSession, RsaSession};
+use crate::engine::rsa::{EcSession, RawSession, RsaSession};
 use crate::engine::zip::ZipSession;
 use crate::stats::DeviceStats;
 
@@ -90,6 +90,8 @@ pub trait Queue: Send {
 pub enum SessionSpec {
     /// An RSA operation with a key.
     Rsa(RsaSession),
+    /// An RSA operation without padding, with a key of numbers.
+    RawRsa(RawSession),
     /// An operation on an elliptic curve with a key.
     Ec(EcSession),
     /// A DEFLATE operation.
@@ -101,7 +103,7 @@ impl SessionSpec {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Rsa(_) => "RSA",
+            Self::Rsa(_) | Self::RawRsa(_) => "RSA",
             Self::Ec(_) => "EC",
             Self::Zip(_) => "ZIP",
         }

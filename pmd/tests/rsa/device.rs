@@ -19,7 +19,7 @@ fn the_device_says_what_it_is_and_takes_rsa_and_elliptic_curves_only() {
     let info = bench.device.info();
     assert_eq!((info.driver, info.hardware, info.batch), ("soft-rsa", false, 8));
     let schemes = RsaScheme::ALL.map(RsaScheme::name);
-    assert_eq!(info.algorithms, [&schemes[..], &["ecdsa-p256-sha256", "x25519"]].concat());
+    assert_eq!(info.algorithms, [&schemes[..], &["rsa-raw", "ecdsa-p256-sha256", "x25519"]].concat());
     let key = EcKey::generate(EcOp::Sign.curve()).unwrap();
     let ec = EcSession::new(EcOp::Sign, &key).unwrap();
     assert!(bench.device.create_session(SessionSpec::Ec(ec)).is_ok());

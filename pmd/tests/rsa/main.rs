@@ -17,6 +17,7 @@ mod device;
 mod files;
 mod openssl;
 mod operations;
+mod raw;
 
 const PLACEMENTS: [Placement; 2] = [Placement::Inline, Placement::Core { cpu: 0, idle: IdlePolicy::Pause }];
 const MESSAGE: &[u8] = b"known answer";

@@ -2,15 +2,15 @@
 
 use arrayvec::ArrayVec;
 
+use super::coding::Asked;
 use super::ifma::{FULL, HALF, Ifma, Operation};
-use super::padding::decrypt::eme_oaep_decode;
+use super::library::LibraryError;
 use super::padding::random::Random;
-use super::padding::sign::{emsa_pkcs1_v1_5_encode, emsa_pss_encode};
-use super::scheme::Padding;
 use super::secret::Secret;
 use super::session::{Prepared, PrivateKey};
 use super::{
-    EcSession, MAX_KEY_BYTES, Passes, PublicKeySession, RsaOp, RsaOptions, RsaScheme, RsaSession, Simd, front,
+    EcSession, MAX_KEY_BYTES, Passes, PublicKeySession, RawSession, RsaOptions, RsaScheme, RsaSession, Simd,
+    front, raw,
 };
 use crate::clock::Clock;
 use crate::device::{SessionSpec, Status};
@@ -71,6 +71,7 @@ impl Engine for RsaEngine {
     fn session(spec: SessionSpec) -> Result<PublicKeySession, SessionSpec> {
         match spec {
             SessionSpec::Rsa(session) => Ok(PublicKeySession::Rsa(session)),
+            SessionSpec::RawRsa(session) => Ok(PublicKeySession::Raw(session)),
             SessionSpec::Ec(session) => Ok(PublicKeySession::Ec(session)),
             other => Err(other),
         }
@@ -98,13 +99,15 @@ impl Engine for RsaEngine {
     fn run(&mut self, jobs: &mut [Job<'_, PublicKeySession>]) {
         let mut waiting: ArrayVec<(usize, usize), { crate::engine::MAX_BATCH }> = ArrayVec::new();
         for (place, job) in jobs.iter_mut().enumerate() {
-            match job.session {
-                PublicKeySession::Ec(session) => job.result = session.execute(job.src, job.aux, job.dst),
-                PublicKeySession::Rsa(session) if session.private().is_some() => {
-                    waiting.push((session.key_bytes(), place));
-                }
-                PublicKeySession::Rsa(session) => job.result = public(session, job),
+            if let Some((key, _)) = job.session.private() {
+                waiting.push((key.n.len(), place));
+                continue;
             }
+            job.result = match job.session {
+                PublicKeySession::Rsa(session) => public(session, job),
+                PublicKeySession::Raw(session) => public_raw(session, job),
+                PublicKeySession::Ec(session) => session.execute(job.src, job.aux, job.dst),
+            };
         }
         while let Some(&(key_bytes, _)) = waiting.first() {
             let mut places = Places::new();
@@ -120,7 +123,9 @@ impl Engine for RsaEngine {
     }
 
     fn describe(options: &RsaOptions) -> (Vec<&'static str>, String) {
-        let names = [&RsaScheme::ALL.map(RsaScheme::name)[..], &EcSession::ALGORITHMS].concat();
+        let names =
+            [&RsaScheme::ALL.map(RsaScheme::name)[..], &[RawSession::ALGORITHM], &EcSession::ALGORITHMS]
+                .concat();
         let single = format!("aws-lc ({})", library_kernels());
         let implementation = match Ifma::describe(options) {
             Some(passes) => {
@@ -135,11 +140,9 @@ impl Engine for RsaEngine {
 impl RsaEngine {
     /// The size of key of a request that can share a pass with others of its size.
     fn class(&self, waiting: &Waiting<'_, PublicKeySession>, i: usize) -> Option<usize> {
-        let PublicKeySession::Rsa(session) = waiting.session(i)? else {
-            return None;
-        };
+        let (key, _) = waiting.session(i)?.private()?;
         let passes = self.ifma.is_some() && self.options.passes != Passes::Single;
-        (passes && session.private()?.ifma.is_some()).then(|| session.key_bytes())
+        (passes && key.ifma.is_some()).then_some(key.n.len())
     }
 
     /// The oldest requests of a class: a full pass at most.
@@ -174,10 +177,10 @@ impl RsaEngine {
         places.retain(|place| {
             let job = &mut jobs[*place];
             let input = &mut self.inputs[lane * MAX_KEY_BYTES..][..key_bytes];
-            let Some((session, key)) = private_session(job) else {
+            let Some((key, coding)) = job.session.private() else {
                 return false;
             };
-            match encode(session, key, job, input, self.random.as_mut()) {
+            match coding.encode(asked(job), &key.n, self.random.as_mut(), input) {
                 Ok(()) => lane += 1,
                 Err(status) => {
                     job.result = Err(status);
@@ -190,9 +193,10 @@ impl RsaEngine {
         for (place, output) in places.iter().zip(self.outputs.chunks_exact_mut(MAX_KEY_BYTES)) {
             let job = &mut jobs[*place];
             if job.result.is_ok()
-                && let Some((session, key)) = private_session(job)
+                && let Some((key, coding)) = job.session.private()
             {
-                job.result = decode(session, key, job, &mut output[..key_bytes]);
+                let (asked, number) = (asked(job), &mut output[..key_bytes]);
+                job.result = coding.decode(asked, key.rejection.as_ref(), number, job.dst);
             }
         }
         self.inputs.wipe();
@@ -211,7 +215,7 @@ impl RsaEngine {
             let mut lanes: ArrayVec<usize, FULL> = ArrayVec::new();
             let mut operations: ArrayVec<Operation<'_>, FULL> = ArrayVec::new();
             for (lane, ((place, input), output)) in places.iter().zip(inputs).zip(outputs).enumerate() {
-                if let Some((_, PrivateKey { ifma: Some(key), .. })) = private_session(&jobs[*place]) {
+                if let Some((PrivateKey { ifma: Some(key), .. }, _)) = jobs[*place].session.private() {
                     let (input, output) = (&input[..key_bytes], &mut output[..key_bytes]);
                     operations.push(Operation { key, input, output, done: false });
                     lanes.push(lane);
@@ -226,9 +230,9 @@ impl RsaEngine {
         let lanes = self.inputs.chunks_exact(MAX_KEY_BYTES).zip(self.outputs.chunks_exact_mut(MAX_KEY_BYTES));
         for ((place, (input, output)), done) in places.iter().zip(lanes).zip(done) {
             let job = &mut jobs[*place];
-            job.result = match private_session(job) {
+            job.result = match job.session.private() {
                 _ if done => Ok(0),
-                Some((_, key)) => key
+                Some((key, _)) => key
                     .library
                     .private(&input[..key_bytes], &mut output[..key_bytes])
                     .map(|()| 0)
@@ -241,78 +245,12 @@ impl RsaEngine {
 
 /// Whether an operation takes some ten microseconds, not hundreds.
 fn is_short(session: &PublicKeySession) -> bool {
-    match session {
-        PublicKeySession::Rsa(session) => session.private().is_none(),
-        PublicKeySession::Ec(_) => true,
-    }
+    session.private().is_none()
 }
 
-/// The session of a private operation.
-fn private_session<'a>(job: &Job<'a, PublicKeySession>) -> Option<(&'a RsaSession, &'a PrivateKey)> {
-    match job.session {
-        PublicKeySession::Rsa(session) => Some((session, session.private()?)),
-        PublicKeySession::Ec(_) => None,
-    }
-}
-
-/// What goes into the private operation.
-fn encode(
-    session: &RsaSession,
-    key: &PrivateKey,
-    job: &Job<'_, PublicKeySession>,
-    input: &mut [u8],
-    random: Option<&mut Random>,
-) -> Result<(), Status> {
-    if session.op() == RsaOp::Decrypt {
-        // By length and by value: whether it is below n is no secret.
-        if job.src.len() != input.len() || *job.src >= *key.n {
-            return Err(Status::BadInput);
-        }
-        if session.scheme().padding() == Padding::Pkcs1Encryption {
-            // How long the message is must not show: room for the longest, or nothing.
-            room(job.dst, input.len() - 11)?;
-        }
-        input.copy_from_slice(job.src);
-        return Ok(());
-    }
-    room(job.dst, input.len())?;
-    let hash = session.scheme().hash().ok_or(Status::EngineFailed)?;
-    match session.scheme().padding() {
-        Padding::Pkcs1Signature => emsa_pkcs1_v1_5_encode(hash, job.src, input),
-        _ => {
-            let random = random.ok_or(Status::EngineFailed)?;
-            emsa_pss_encode(hash, job.src, random, 8 * input.len() - 1, input)
-        }
-    }
-    .map_err(|_| Status::EngineFailed)
-}
-
-/// Whether `dst` has room for so many bytes.
-fn room(dst: &[u8], bytes: usize) -> Result<(), Status> {
-    if dst.len() < bytes { Err(Status::NoSpace { needed: bytes as u32 }) } else { Ok(()) }
-}
-
-/// What comes out of it.
-fn decode(
-    session: &RsaSession,
-    key: &PrivateKey,
-    job: &mut Job<'_, PublicKeySession>,
-    output: &mut [u8],
-) -> Result<usize, Status> {
-    let len = match (session.op(), session.scheme().hash()) {
-        (RsaOp::Decrypt, Some(hash)) => eme_oaep_decode(hash, output).map_err(|_| Status::BadInput)?,
-        (RsaOp::Decrypt, None) => {
-            let rejection = key.rejection.as_ref().ok_or(Status::EngineFailed)?;
-            let len = rejection.decode(job.src, output).map_err(|_| Status::BadInput)?;
-            // All of it, so that only `produced` tells the length.
-            let room = output.len() - 11;
-            job.dst.get_mut(..room).ok_or(Status::EngineFailed)?.copy_from_slice(&output[..room]);
-            return Ok(len);
-        }
-        _ => output.len(),
-    };
-    front(job.dst, len)?.copy_from_slice(&output[..len]);
-    Ok(len)
+/// What the encoding around an operation is told of a request.
+fn asked<'a>(job: &Job<'a, PublicKeySession>) -> Asked<'a> {
+    Asked { src: job.src, aux: job.aux, room: job.dst.len() }
 }
 
 /// Verifies or encrypts.
@@ -336,6 +274,18 @@ fn public(session: &RsaSession, job: &mut Job<'_, PublicKeySession>) -> Result<u
             key.encrypt(job.src, out).map(|c| c.len()).map_err(|_| Status::EngineFailed)
         }
     }
+}
+
+/// The public operation of numbers.
+fn public_raw(session: &RawSession, job: &mut Job<'_, PublicKeySession>) -> Result<usize, Status> {
+    let raw::Prepared::Public(key) = &session.prepared else {
+        return Err(Status::EngineFailed);
+    };
+    let out = front(job.dst, session.key_bytes())?;
+    key.public(job.src, out).map(|()| out.len()).map_err(|error| match error {
+        LibraryError::Length | LibraryError::TooLarge => Status::BadInput,
+        LibraryError::Failed => Status::EngineFailed,
+    })
 }
 
 /// The `n` lowest set bits.

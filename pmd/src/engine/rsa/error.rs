@@ -227,8 +227,11 @@ pub enum KeyFault {
     /// Parts of different keys, or damage.
     #[error("the private exponent d does not belong to e, p and q")]
     PrivateExponent,
+    /// Every inverse of a public exponent is odd.
+    #[error("the private exponent d is even")]
+    EvenPrivateExponent,
     /// Parts of different keys, or damage.
-    #[error("one of dp, dq and qinv does not belong to d, p and q")]
+    #[error("one of dp, dq and qinv does not belong to the other numbers")]
     Crt,
     /// What it encrypts cannot be decrypted, and it is easier to break.
     #[error("p or q is not a prime")]

@@ -16,8 +16,10 @@ use super::file::{self, Wanted, not_a_key, write_new};
 use super::library::LibraryKey;
 use super::parts::PrivateParts;
 
-/// The largest exponent, in bits: what aws-lc takes.
-const MAX_EXPONENT_BITS: usize = 33;
+/// Bits of the moduli that are served.
+pub(super) const SIZES: [usize; 4] = [1024, 2048, 3072, 4096];
+/// The largest public exponent, in bits: what aws-lc takes.
+pub(super) const MAX_EXPONENT_BITS: usize = 33;
 
 /// An RSA key of 1024, 2048, 3072 or 4096 bits: private (with its public half), or public.
 ///
@@ -195,20 +197,31 @@ impl fmt::Debug for RsaKey {
 }
 
 /// Bits of a number without leading zeros.
-fn bits(number: &[u8]) -> usize {
+pub(super) fn bits(number: &[u8]) -> usize {
     number.first().map_or(0, |top| number.len() * 8 - top.leading_zeros() as usize)
 }
 
-/// What everybody can see of a key.
-fn check_public(n: &[u8], e: &[u8], origin: &str) -> Result<(), KeyError> {
-    let bits_of_n = bits(n);
-    if !matches!(bits_of_n, 1024 | 2048 | 3072 | 4096) {
-        return Err(KeyError::Size { origin: origin.to_owned(), bits: bits_of_n });
+/// Whether a number is odd.
+pub(super) fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|last| last & 1 == 1)
+}
+
+/// What everybody can see of a modulus.
+pub(super) fn check_modulus(n: &[u8], origin: &str) -> Result<(), KeyError> {
+    let bits = bits(n);
+    if !SIZES.contains(&bits) {
+        return Err(KeyError::Size { origin: origin.to_owned(), bits });
     }
-    let is_odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
-    let fault = if !is_odd(n) {
-        KeyFault::EvenModulus
-    } else if bits(e) < 2 {
+    if !is_odd(n) {
+        return Err(KeyError::Unsound { origin: origin.to_owned(), fault: KeyFault::EvenModulus });
+    }
+    Ok(())
+}
+
+/// What everybody can see of a key.
+pub(super) fn check_public(n: &[u8], e: &[u8], origin: &str) -> Result<(), KeyError> {
+    check_modulus(n, origin)?;
+    let fault = if bits(e) < 2 {
         KeyFault::TinyExponent
     } else if bits(e) > MAX_EXPONENT_BITS {
         KeyFault::LargeExponent

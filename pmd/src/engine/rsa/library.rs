@@ -1,7 +1,7 @@
-//! A private key in aws-lc: the raw operations, one at a time, and the checks that need arithmetic on secrets.
+//! A key in aws-lc: the raw operations, one at a time, and the checks that need arithmetic on secrets.
 //!
-//! The only file of this engine that calls aws-lc itself: aws-lc-rs pads whatever it signs, takes no key of 1,024 bits,
-//! and does not tell why it refuses a key.
+//! This file and [`number`](super::number) are the only ones of this engine that call aws-lc itself: aws-lc-rs pads
+//! whatever it signs, takes no key of 1,024 bits, and does not tell why it refuses a key.
 
 use std::ptr::{self, NonNull};
 
@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::KeyError;
 use super::error::KeyFault;
+use super::number::{Context, Number};
 use super::parts::PrivateParts;
 
 /// Rounds of Miller-Rabin for each prime. A composite passes one with a probability below 1/4, whoever made it.
@@ -29,11 +30,14 @@ pub(crate) enum LibraryError {
     Failed,
 }
 
+/// What `RSA_new_public_key` and `RSA_new_private_key_no_e` are.
+type NewOfTwo = unsafe extern "C" fn(*const sys::BIGNUM, *const sys::BIGNUM) -> *mut sys::RSA;
+
 /// What `RSA_sign_raw` and `RSA_verify_raw` are.
 type RawOperation =
     unsafe extern "C" fn(*mut sys::RSA, *mut usize, *mut u8, usize, *const u8, usize, i32) -> i32;
 
-/// A private key in aws-lc, with its own blinding factors.
+/// A key in aws-lc: a private one with its own blinding factors, or a public one.
 pub(crate) struct LibraryKey {
     rsa: NonNull<sys::RSA>,
     n: Box<[u8]>,
@@ -78,6 +82,41 @@ impl LibraryKey {
         if set { Ok(key) } else { Err(FAILED) }
     }
 
+    /// A public key. Its numbers were checked: both are odd, and `e` is 3 at least.
+    ///
+    /// # Errors
+    /// [`KeyError::Library`] when memory is lacking.
+    pub(crate) fn public_of(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        Self::of_two(sys::RSA_new_public_key, n, e, "take over a public key")
+    }
+
+    /// A private key of which there are only the modulus and the private exponent, both odd, the second no longer than
+    /// the first. Its operations take the same time for all exponents of a key's size, but are neither blinded nor
+    /// checked: that takes e.
+    ///
+    /// # Errors
+    /// [`KeyError::Library`] when memory is lacking.
+    pub(crate) fn private_of(n: &[u8], d: &[u8]) -> Result<Self, KeyError> {
+        Self::of_two(sys::RSA_new_private_key_no_e, n, d, "take over a private key")
+    }
+
+    fn of_two(make: NewOfTwo, n: &[u8], exponent: &[u8], what: &'static str) -> Result<Self, KeyError> {
+        let failed = KeyError::Library { what };
+        sys::init();
+        let (Some(modulus), Some(exponent)) = (Number::new(n), Number::new(exponent)) else {
+            return Err(failed);
+        };
+        // SAFETY: both numbers are only read; what is made, if anything, is ours.
+        match NonNull::new(unsafe { make(modulus.as_ptr(), exponent.as_ptr()) }) {
+            Some(rsa) => Ok(Self { rsa, n: n.into() }),
+            None => {
+                // SAFETY: only this thread's list of errors is touched.
+                unsafe { sys::ERR_clear_error() };
+                Err(failed)
+            }
+        }
+    }
+
     /// Whether the numbers belong together. A good key is checked in constant time; what a bad one tells by the time
     /// taken is no secret worth keeping.
     ///
@@ -116,7 +155,8 @@ impl LibraryKey {
         })
     }
 
-    /// `input`^d mod n, with blinding, by the Chinese remainder theorem, and with the result checked against e.
+    /// `input`^d mod n: with blinding, by the Chinese remainder theorem, and with the result checked against e, as far as
+    /// the key has what that takes.
     ///
     /// # Errors
     /// [`LibraryError`]; `output` is then undefined, but never a wrong result.
@@ -133,8 +173,7 @@ impl LibraryKey {
     ///
     /// # Errors
     /// [`LibraryError`].
-    #[cfg(test)]
-    fn public(&self, input: &[u8], output: &mut [u8]) -> Result<(), LibraryError> {
+    pub(crate) fn public(&self, input: &[u8], output: &mut [u8]) -> Result<(), LibraryError> {
         self.check_range(input, output)?;
         self.raw(sys::RSA_verify_raw, input, output)
     }
@@ -182,60 +221,39 @@ impl LibraryKey {
 }
 
 /// A random pair (u^e, u⁻¹) mod n, each as long as n: an input times the first, raised to the private exponent, times the
-/// second is as if neither had been there.
+/// second is as if neither had been there. None where a random number shares a factor with n, which is then no product
+/// of large primes.
 ///
 /// # Errors
 /// When memory or randomness is lacking.
-pub(crate) fn blinding_pair(n: &[u8], e: &[u8]) -> Result<[Zeroizing<Vec<u8>>; 2], KeyError> {
+pub(crate) fn blinding_pair(n: &[u8], e: &[u8]) -> Result<Option<[Zeroizing<Vec<u8>>; 2]>, KeyError> {
     const FAILED: KeyError = KeyError::Library { what: "make a blinding pair" };
-    sys::init();
+    let mut context = Context::new().ok_or(FAILED)?;
     let number = |bytes: &[u8]| Number::new(bytes).ok_or(FAILED);
     let (n_number, e) = (number(n)?, number(e)?);
     let (u, v, w, inverse, power) = (number(&[])?, number(&[])?, number(&[])?, number(&[])?, number(&[])?);
-    // SAFETY: makes a context, or none.
-    let context = NonNull::new(unsafe { sys::BN_CTX_new() }).ok_or(FAILED)?;
-    let (m, c) = (n_number.0.as_ptr(), context.as_ptr());
-    let [u, v, w, inverse, power] = [&u, &v, &w, &inverse, &power].map(|number| number.0.as_ptr());
+    let (m, c) = (n_number.as_ptr(), context.as_ptr());
+    let [u, v, w, inverse, power] = [&u, &v, &w, &inverse, &power].map(Number::as_ptr);
     let mut pair = [n, n].map(|n| Zeroizing::new(vec![0; n.len()]));
+    let mut shares_a_factor = 0;
     // The inverse of u by way of that of u v, which tells nothing about u: inversion is not constant-time.
     // SAFETY: all numbers and the context are valid and ours, and the buffers as long as is said.
     let done = unsafe {
-        let done = sys::BN_rand_range_ex(u, 2, m) == 1
+        sys::BN_rand_range_ex(u, 2, m) == 1
             && sys::BN_rand_range_ex(v, 2, m) == 1
             && sys::BN_mod_mul(w, u, v, m, c) == 1
-            && !sys::BN_mod_inverse(w, w, m, c).is_null()
+            && sys::BN_mod_inverse_odd(w, &mut shares_a_factor, w, m, c) == 1
             && sys::BN_mod_mul(inverse, w, v, m, c) == 1
-            && sys::BN_mod_exp_mont(power, u, e.0.as_ptr(), m, c, ptr::null()) == 1
+            && sys::BN_mod_exp_mont(power, u, e.as_ptr(), m, c, ptr::null()) == 1
             && sys::BN_bn2bin_padded(pair[0].as_mut_ptr(), n.len(), power) == 1
-            && sys::BN_bn2bin_padded(pair[1].as_mut_ptr(), n.len(), inverse) == 1;
-        sys::BN_CTX_free(c);
-        done
+            && sys::BN_bn2bin_padded(pair[1].as_mut_ptr(), n.len(), inverse) == 1
     };
-    if done { Ok(pair) } else { Err(FAILED) }
-}
-
-/// A number of aws-lc that nobody else has.
-struct Number(NonNull<sys::BIGNUM>);
-
-impl Number {
-    fn new(bytes: &[u8]) -> Option<Self> {
-        // SAFETY: reads the slice and makes a new number, or none.
-        NonNull::new(unsafe { sys::BN_bin2bn(bytes.as_ptr(), bytes.len(), ptr::null_mut()) }).map(Self)
+    if done {
+        return Ok(Some(pair));
     }
-
-    /// The number, to be freed by whoever takes it.
-    fn release(self) -> *mut sys::BIGNUM {
-        let number = self.0.as_ptr();
-        std::mem::forget(self);
-        number
-    }
-}
-
-impl Drop for Number {
-    fn drop(&mut self) {
-        // SAFETY: it came from BN_bin2bn and was not released.
-        unsafe { sys::BN_clear_free(self.0.as_ptr()) }
-    }
+    // SAFETY: only this thread's list of errors is touched.
+    unsafe { sys::ERR_clear_error() };
+    if shares_a_factor == 1 { Ok(None) } else { Err(FAILED) }
 }
 
 #[cfg(test)]

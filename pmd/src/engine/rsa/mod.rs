@@ -4,8 +4,10 @@
 #![deny(unsafe_code)]
 
 mod certificate;
+pub(crate) mod coding;
 mod count;
 mod der;
+mod derive;
 mod ec;
 mod engine;
 mod error;
@@ -22,9 +24,12 @@ mod ifma;
 mod key;
 #[allow(unsafe_code, reason = "calls aws-lc itself, see there")]
 pub(crate) mod library;
+#[allow(unsafe_code, reason = "calls aws-lc itself, see there")]
+mod number;
 mod options;
-mod padding;
+pub(crate) mod padding;
 pub(crate) mod parts;
+mod raw;
 mod scheme;
 #[allow(unsafe_code, reason = "maps memory, see there")]
 mod secret;
@@ -37,6 +42,7 @@ pub use engine::RsaEngine;
 pub use error::{KeyError, KeyFault};
 pub use key::RsaKey;
 pub use options::{Passes, RsaOptions, Simd};
+pub use raw::{CrtNumbers, RawSession};
 pub use scheme::{RsaOp, RsaScheme};
 pub use session::{PublicKeySession, RsaSession};
 

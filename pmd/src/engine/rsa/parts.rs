@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 pub(crate) type Secret = Zeroizing<Box<[u8]>>;
 
 /// The numbers of a two-prime RSA private key (RFC 8017, 3.2), big-endian without leading zeros. Whoever holds one
-/// can rely on what [`RsaKey`](super::RsaKey) checked: they belong together.
+/// can rely on that they belong together, as [`RsaKey`](super::RsaKey) and [`derive`](super::derive) check; only the
+/// first checks that the primes are some.
 ///
 /// Has no `Debug`, so that it is never shown by accident.
 pub(crate) struct PrivateParts {

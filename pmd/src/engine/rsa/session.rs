@@ -8,19 +8,40 @@ use aws_lc_rs::rsa::{
 };
 use aws_lc_rs::signature::{self, ParsedPublicKey};
 
+use super::coding::Coding;
 use super::ifma::IfmaKey;
 use super::library::LibraryKey;
 use super::padding::Hash;
 use super::padding::decrypt::ImplicitRejection;
+use super::parts::PrivateParts;
 use super::scheme::Padding;
-use super::{EcSession, KeyError, RsaKey, RsaOp, RsaScheme};
+use super::{EcSession, KeyError, RawSession, RsaKey, RsaOp, RsaScheme, raw};
 
 /// What the engine has sessions of.
 pub enum PublicKeySession {
     /// RSA.
     Rsa(RsaSession),
+    /// RSA on numbers.
+    Raw(RawSession),
     /// Elliptic curves.
     Ec(EcSession),
+}
+
+impl PublicKeySession {
+    /// The key of a private operation of RSA, and what is done around it.
+    pub(super) fn private(&self) -> Option<(&PrivateKey, Coding)> {
+        match self {
+            Self::Rsa(session) => match &session.prepared {
+                Prepared::Private(key) => Some((key, Coding::Padded(session.op, session.scheme))),
+                _ => None,
+            },
+            Self::Raw(session) => match &session.prepared {
+                raw::Prepared::Private(key) => Some((key, Coding::Raw)),
+                raw::Prepared::Public(_) => None,
+            },
+            Self::Ec(_) => None,
+        }
+    }
 }
 
 /// A prepared operation: a key, what is done with it, and the padding.
@@ -46,8 +67,16 @@ pub(super) struct PrivateKey {
     pub(super) library: LibraryKey,
     /// For decryption of PKCS#1.
     pub(super) rejection: Option<ImplicitRejection>,
-    /// The modulus, big-endian.
+    /// The modulus, big-endian without leading zeros: as long as inputs and outputs.
     pub(super) n: Box<[u8]>,
+}
+
+impl PrivateKey {
+    /// Prepares a key for operations without padding, and for those that need no more than it.
+    pub(super) fn new(parts: &PrivateParts) -> Result<Self, KeyError> {
+        let ifma = IfmaKey::new(parts).map_err(|_| KeyError::Library { what: "lay out a private key" })?;
+        Ok(Self { ifma, library: LibraryKey::new(parts)?, rejection: None, n: parts.n.clone() })
+    }
 }
 
 impl RsaSession {
@@ -102,14 +131,6 @@ impl RsaSession {
     pub fn scheme(&self) -> RsaScheme {
         self.scheme
     }
-
-    /// The key of a private operation.
-    pub(super) fn private(&self) -> Option<&PrivateKey> {
-        match &self.prepared {
-            Prepared::Private(key) => Some(key),
-            _ => None,
-        }
-    }
 }
 
 /// Says what it is; never the key itself.
@@ -121,14 +142,11 @@ impl fmt::Debug for RsaSession {
 
 fn private(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<PrivateKey, KeyError> {
     let parts = key.parts(op.name())?;
-    let ifma = IfmaKey::new(parts).map_err(|_| KeyError::Library { what: "lay out a private key" })?;
-    let implicit = op == RsaOp::Decrypt && scheme.padding() == Padding::Pkcs1Encryption;
-    Ok(PrivateKey {
-        ifma,
-        library: LibraryKey::new(parts)?,
-        rejection: implicit.then(|| ImplicitRejection::new(&parts.d, key.bits() / 8)),
-        n: parts.n.clone(),
-    })
+    let mut prepared = PrivateKey::new(parts)?;
+    if op == RsaOp::Decrypt && scheme.padding() == Padding::Pkcs1Encryption {
+        prepared.rejection = Some(ImplicitRejection::new(&parts.d, prepared.n.len()));
+    }
+    Ok(prepared)
 }
 
 /// Whether the padding and the hash fit in a modulus. They do from 2,048 bits on.

@@ -16,6 +16,7 @@ mod core;
 mod device;
 mod engines;
 mod flight;
+mod guard;
 mod hpre;
 mod keys;
 mod memory;

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use warpdrive_mempool::{Access, Domain, Iova, Mapping, Region};
 
 use super::Process;
+use super::guard::Guard;
 use super::vm;
 use crate::uacce::abi::{ACCESS_READ, ACCESS_WRITE, Share};
 
@@ -37,6 +38,8 @@ pub(super) struct Map {
     file: (u64, u64),
     offset: u64,
     references: u32,
+    /// Before the memory: a range is not guarded any more when it is unmapped.
+    _guard: Arc<Guard>,
     region: Arc<Region>,
     /// Requests that work on it.
     busy: Arc<AtomicU32>,
@@ -197,6 +200,7 @@ impl Space {
     }
 
     fn map(&self, mapping: Mapping, share: &Share, file: (u64, u64)) -> Result<Map, Errno> {
+        let guard = Arc::new(Guard::new(&mapping).ok_or(Errno::NOSPC)?);
         let region = Arc::new(Region::new(mapping, &self.domain).map_err(|_| Errno::NOMEM)?);
         self.domain.map(&region, Access::ReadWrite).map_err(|_| Errno::NOMEM)?;
         Ok(Map {
@@ -207,6 +211,7 @@ impl Space {
             file,
             offset: share.offset,
             references: 1,
+            _guard: guard,
             region,
             busy: Arc::default(),
         })

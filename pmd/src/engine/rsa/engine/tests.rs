@@ -7,11 +7,11 @@ use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use warpdrive_mempool::{DmaMode, Domain, Mempool, PageChoice, PageSize, PoolConfig};
 
-use super::super::RsaKey;
 use super::super::ifma::IfmaKey;
 use super::super::ifma::fault::{self, Fault, Place};
 use super::super::library::LibraryKey;
 use super::super::parts::PrivateParts;
+use super::super::{RsaKey, RsaOp};
 use super::*;
 use crate::device::{Completion, Device, Queue, Request, SessionId};
 use crate::engine::{Placement, SoftDevice};

@@ -56,7 +56,7 @@ pub(super) struct IfmaKey {
 
 impl IfmaKey {
     /// Prepares a key, if its size and form are computed here: 1024, 2048, 3072 or 4096 bits, primes of half the
-    /// length, and a public exponent of up to 64 bits.
+    /// length, and a public exponent of up to 64 bits. Primes with small factors, which are none, may be refused.
     ///
     /// # Errors
     /// When the system has no memory.
@@ -71,19 +71,20 @@ impl IfmaKey {
         };
         let half = |prime: &[u8]| bit_length(prime) == bits / 2;
         let e = parts.e.iter().try_fold(0u64, |e, &b| e.checked_mul(256).map(|e| e + u64::from(b)));
-        match e {
-            Some(e) if e % 2 == 1 && e > 1 && half(&parts.p) && half(&parts.q) => Ok(Some(Self {
-                id: NEXT.fetch_add(1, Ordering::Relaxed),
-                layout,
-                bits,
-                e,
-                lanes: lanes_of(parts, layout)?,
-                pair: blinding_pair(&parts.n, &parts.e)
-                    .map_err(io::Error::other)?
-                    .map(|number| digits_of(&number, 2 * layout.blocks() * block::DIGITS)),
-            })),
-            _ => Ok(None),
-        }
+        let Some(e) = e.filter(|e| e % 2 == 1 && *e > 1 && half(&parts.p) && half(&parts.q)) else {
+            return Ok(None);
+        };
+        let Some(pair) = blinding_pair(&parts.n, &parts.e).map_err(io::Error::other)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            layout,
+            bits,
+            e,
+            lanes: lanes_of(parts, layout)?,
+            pair: pair.map(|number| digits_of(&number, 2 * layout.blocks() * block::DIGITS)),
+        }))
     }
 
     /// Bits of the modulus.

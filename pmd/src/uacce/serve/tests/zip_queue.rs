@@ -188,7 +188,10 @@ fn errors_are_told_apart() {
     let mut wrong = packed.clone();
     *wrong.last_mut().unwrap() ^= 1;
     assert_eq!(call(&mut unpacker, &asked(Format::Zlib, &wrong, &mut back)).status, status::CHECKSUM);
-    assert_eq!(call(&mut unpacker, &asked(Format::Zlib, &packed[..packed.len() / 2], &mut back)).status, status::DATA);
+    assert_eq!(
+        call(&mut unpacker, &asked(Format::Zlib, &packed[..packed.len() / 2], &mut back)).status,
+        status::DATA
+    );
     assert_eq!(call(&mut unpacker, &asked(Format::Deflate, &[0xff; 50], &mut back)).status, status::DATA);
     let mut request = asked(Format::Deflate, &plain, &mut out);
     request.source = 0x1000;

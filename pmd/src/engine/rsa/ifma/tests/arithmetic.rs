@@ -269,6 +269,21 @@ proptest! {
     }
 
     #[test]
+    fn powers_of_r_are_those_of_the_modulus(m in draws(), n in 1usize..=MAX_BLOCKS, bits in 2usize..512) {
+        let one = BigUint::from(1u8);
+        for bits in [512 * n, 512 * (n - 1) + bits] {
+            for m in moduli(n, bits, &m) {
+                let digit = |i: usize| (&m >> (DIGIT_BITS * i)).iter_u64_digits().next().unwrap_or(0) & DIGIT_MASK;
+                let digits: Vec<u64> = (0..n * DIGITS).map(digit).collect();
+                for (power, result) in (1..).zip(scalar::powers_of_r(&digits)) {
+                    let result = result.iter().rev().fold(BigUint::ZERO, |sum, digit| (sum << DIGIT_BITS) + digit);
+                    prop_assert_eq!(result, (&one << (power * DIGIT_BITS * n * DIGITS)) % &m);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_value_of_twice_the_length_is_reduced(m in draws(), x in draws(), n in 1usize..=MAX_BLOCKS) {
         if Bench::new().is_none() { return Ok(()) }
         let bits = 512 * n;

@@ -9,6 +9,7 @@ use num_bigint::BigUint;
 use super::{Hash, MAX_HASH_BYTES};
 use crate::engine::rsa::{RsaKey, RsaScheme};
 
+mod coding;
 mod constant_time;
 mod oaep;
 mod pkcs1_v1_5;

@@ -43,7 +43,7 @@ fn decode(hash: Hash, mut em: Vec<u8>) -> Result<Vec<u8>, BadInput> {
     }
 }
 
-fn encrypt(hash: Hash, key: &RsaKey, message: &[u8]) -> Vec<u8> {
+pub(super) fn encrypt(hash: Hash, key: &RsaKey, message: &[u8]) -> Vec<u8> {
     let algorithm = oaep(schemes(hash)[2]).unwrap();
     let algorithm: &OaepAlgorithm = algorithm;
     let key = PublicEncryptingKey::from_der(key.spki().unwrap().as_ref()).unwrap();

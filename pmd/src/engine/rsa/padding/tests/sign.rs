@@ -24,12 +24,12 @@ fn encoding(scheme: RsaScheme) -> &'static RsaSignatureEncoding {
     }
 }
 
-fn verifies(scheme: RsaScheme, key: &RsaKey, message: &[u8], signature: &[u8]) -> bool {
+pub(super) fn verifies(scheme: RsaScheme, key: &RsaKey, message: &[u8], signature: &[u8]) -> bool {
     let spki = key.spki().unwrap();
     UnparsedPublicKey::new(verification(scheme, false).unwrap(), &spki[..]).verify(message, signature).is_ok()
 }
 
-fn signed_by_aws_lc(scheme: RsaScheme, key: &RsaKey, message: &[u8]) -> Vec<u8> {
+pub(super) fn signed_by_aws_lc(scheme: RsaScheme, key: &RsaKey, message: &[u8]) -> Vec<u8> {
     let pair = KeyPair::from_pkcs8(key.pkcs8("sign").unwrap().as_bytes()).unwrap();
     let mut signature = vec![0; key.bits() / 8];
     pair.sign(encoding(scheme), &SystemRandom::new(), message, &mut signature).unwrap();

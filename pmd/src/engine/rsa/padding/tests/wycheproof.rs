@@ -1,6 +1,6 @@
 //! Project Wycheproof's vectors for what these encodings do: decryption as a whole, and of valid signatures the bytes
-//! that the public operation brings out, which an encoder must make as well. (Its vectors for making PKCS#1 signatures
-//! are not in the crate.) Verification is in pmd/tests/wycheproof.rs.
+//! that the public operation brings out, which an encoder must make as well, and a verifier take. (Its vectors for making
+//! PKCS#1 signatures are not in the crate.) Verification by sessions is in pmd/tests/wycheproof.rs.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use wycheproof::{HashFunction, TestResult, rsa_pkcs1_decrypt, rsa_pkcs1_verify, 
 use super::super::Hash;
 use super::super::decrypt::eme_oaep_decode;
 use super::super::sign::{emsa_pkcs1_v1_5_encode, pss_encode};
+use super::super::verify::{emsa_pkcs1_v1_5_verify, emsa_pss_verify};
 use super::sign::salt_of;
 use super::{Numbers, pkcs1_v1_5, to_bytes};
 use crate::engine::rsa::MAX_KEY_BYTES;
@@ -157,6 +158,9 @@ fn pkcs1_signatures_hold_the_bytes_that_the_encoder_makes() {
                 let mut em = vec![0xee; key.bytes];
                 emsa_pkcs1_v1_5_encode(hash, &test.msg, &mut em).unwrap();
                 let signed = key.public(&test.sig);
+                let taken =
+                    signed.as_ref().is_some_and(|em| emsa_pkcs1_v1_5_verify(hash, &test.msg, em).is_ok());
+                assert_eq!(taken, test.result == TestResult::Valid, "{why}");
                 // "Acceptable" lack the NULL of the DigestInfo: nobody should make them.
                 assert_eq!(signed == Some(em), test.result == TestResult::Valid, "{why}");
                 count.applied += 1;
@@ -191,6 +195,8 @@ fn pss_signatures_hold_the_bytes_that_the_encoder_makes() {
                     count.applied += 1;
                     continue;
                 };
+                let taken = emsa_pss_verify(hash, &test.msg, em_bits, &signed).is_ok();
+                assert_eq!(taken, !test.result.must_fail(), "{why}");
                 let mut em = vec![0xee; key.bytes];
                 pss_encode(hash, &test.msg, &salt_of(hash, &signed), em_bits, &mut em);
                 let valid = signed == to_bytes(&BigUint::from_bytes_be(&em), key.bytes);
