@@ -130,8 +130,9 @@ pub fn start(found: &FoundServer, server: &Server) {
     eprintln!("warpdrive {}: {name}, lcores {lcores}", env!("CARGO_PKG_VERSION"));
     devices(plan).for_each(|line| eprintln!("  {line}"));
     for ((lcore, _), engines) in plan.cores.iter().zip(server.engines()) {
-        let engines = engines.map(|engine| engine.implementation);
-        eprintln!("  core {lcore}: {}", engines.join("; "));
+        let [rsa, zip] = engines.map(|engine| engine.implementation);
+        eprintln!("  core {lcore} rsa: {rsa}");
+        eprintln!("  core {lcore} zip: {zip}");
     }
     eprintln!("  memory: {}", memory(plan));
     plan.notes.iter().for_each(|note| eprintln!("  note: {note}"));
