@@ -3,11 +3,12 @@
 //! A device is given DMA addresses only. It resolves each through a [`DomainView`], which checks that the whole range
 //! is mapped and that the access is permitted; anything else is a [`Fault`] and becomes an error completion.
 
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{DmaMode, Fault, Iova, MemError, Region};
+use crate::{DmaMode, Fault, Iova, MemError, Region, Run, Va};
 
 /// What a device may do with a mapped range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +116,26 @@ impl Domain {
         self.shared.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// How often the domain has changed. Who has taken over [`maps`](Self::maps) of this generation has seen all changes.
+    #[must_use]
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    /// What devices may access now, by address, and the generation it is of: for a device that keeps a table of its own.
+    #[must_use]
+    pub fn maps(&self) -> (u64, Vec<Map>) {
+        let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
+        // Changed under the lock alone.
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        let map = |e: &Entry| {
+            let run = Run { iova: Iova(e.start), va: Va::of(e.base.as_ptr()), len: e.len };
+            Map { run, access: e.access, region: Arc::clone(&e.region) }
+        };
+        (generation, table.iter().map(map).collect())
+    }
+
     /// A device's own view of this domain.
     #[must_use]
     pub fn view(&self) -> DomainView {
@@ -124,6 +145,46 @@ impl Domain {
         view
     }
 }
+
+/// A stretch of memory that the devices of a domain may access. It stays mapped in this process as long as this lives.
+#[derive(Clone, Debug)]
+pub struct Map {
+    run: Run,
+    access: Access,
+    region: Arc<Region>,
+}
+
+impl Map {
+    /// Its addresses and length.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        self.run
+    }
+
+    /// What devices may do with it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The file that another process maps to see the same bytes, and where they begin in it. `None`: memory of this process
+    /// alone.
+    #[must_use]
+    pub fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        let mapping = self.region.mapping();
+        let offset = self.run.va.0 - mapping.va().0;
+        mapping.memfd().map(|fd| (fd, offset as u64))
+    }
+}
+
+/// The same stretch of the same memory, with the same rights.
+impl PartialEq for Map {
+    fn eq(&self, other: &Self) -> bool {
+        (self.run, self.access) == (other.run, other.access) && Arc::ptr_eq(&self.region, &other.region)
+    }
+}
+
+impl Eq for Map {}
 
 /// A device's copy of the translation table: looked up without a lock, renewed by [`refresh`](Self::refresh).
 pub struct DomainView {
@@ -249,5 +310,31 @@ mod tests {
         domain.unmap(&r);
         view.refresh();
         assert!(view.resolve(base, 16, true).is_err());
+    }
+
+    #[test]
+    fn maps_say_what_another_process_has_to_map() {
+        use std::os::fd::{AsFd, AsRawFd};
+        let domain = Domain::new(DmaMode::ShareDomain);
+        assert_eq!(domain.maps(), (0, Vec::new()));
+        let (a, b) = (region(&domain), region(&domain));
+        domain.map(&b, Access::Write).unwrap();
+        domain.map(&a, Access::Read).unwrap();
+        let (generation, maps) = domain.maps();
+        assert_eq!((generation, domain.generation(), maps.len()), (2, 2, 2));
+        assert_eq!((maps[0].run(), maps[0].access()), (a.runs()[0], Access::Read), "by address");
+        assert_eq!((maps[1].run(), maps[1].access()), (b.runs()[0], Access::Write));
+        let (fd, offset) = maps[1].file().unwrap();
+        let expected = b.mapping().memfd().unwrap();
+        assert_eq!((fd.as_fd().as_raw_fd(), offset), (expected.as_raw_fd(), 0));
+        domain.unmap(&b);
+        let (generation, fewer) = domain.maps();
+        assert_eq!((generation, fewer.as_slice()), (3, &maps[..1]));
+        assert_ne!(fewer[0], maps[1]);
+
+        let m = Mapping::new(4096, PageChoice::Exactly(PageSize::Size4K), Sharing::Private, None).unwrap();
+        let private = Arc::new(Region::new(m, &domain).unwrap());
+        domain.map(&private, Access::Read).unwrap();
+        assert!(domain.maps().1[1].file().is_none(), "of this process alone");
     }
 }

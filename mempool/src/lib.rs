@@ -34,7 +34,7 @@ mod smm;
 pub use addr::{DmaMode, Iova, Pa, Va};
 pub use buffers::Buffers;
 pub use burst::{BURST, Burst, DrainFront};
-pub use domain::{Access, DmaSlice, Domain, DomainView};
+pub use domain::{Access, DmaSlice, Domain, DomainView, Map};
 pub use error::{Fault, MemError};
 pub use lent::Lent;
 pub use packet::{NoRoom, Packet, prefetch_bytes};

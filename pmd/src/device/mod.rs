@@ -220,6 +220,14 @@ pub enum DeviceError {
         /// The cause and the remedy.
         cause: String,
     },
+    /// A uacce device, or a queue of it, cannot be had.
+    #[error("device {device:?}: {cause}")]
+    Uacce {
+        /// The device.
+        device: String,
+        /// The cause and the remedy.
+        cause: crate::uacce::UacceError,
+    },
     /// This machine cannot do it so.
     #[error("device {device:?}: {cause}")]
     Unsupported {

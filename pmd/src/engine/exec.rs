@@ -42,7 +42,7 @@ pub(super) struct Executor<E: Engine> {
 }
 
 /// Bytes produced, or why not.
-type Outcome = Result<usize, Status>;
+pub(crate) type Outcome = Result<usize, Status>;
 type Results = ArrayVec<(Outcome, Report), MAX_BATCH>;
 /// The streams of a batch. They are out of their requests only while it is executed.
 type Streams = ArrayVec<Option<Stream>, MAX_BATCH>;
@@ -232,8 +232,9 @@ fn failed(status: Status) -> (Outcome, Report) {
     (Err(status), Report::default())
 }
 
+/// What came of a request.
 #[inline(always)]
-fn completion(request: Request, result: Outcome, report: Report) -> Completion {
+pub(crate) fn completion(request: Request, result: Outcome, report: Report) -> Completion {
     let (status, consumed, produced) = match result {
         Ok(n) if report.full => (Status::OutputFull, report.consumed, n as u32),
         Ok(n) => (Status::Ok, report.consumed, n as u32),

@@ -28,20 +28,20 @@ const fn longest(bucket: usize) -> u64 {
 }
 
 /// The counters of one engine. One thread writes.
-pub(super) struct Meter {
-    pub(super) requests: Counter,
-    pub(super) errors: Counter,
-    pub(super) bytes_in: Counter,
-    pub(super) bytes_out: Counter,
-    pub(super) retried: Counter,
-    pub(super) panics: Counter,
+pub(crate) struct Meter {
+    pub(crate) requests: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) retried: Counter,
+    pub(crate) panics: Counter,
     failed: AtomicBool,
     fill: [Counter; MAX_BATCH + 1],
     wait: [Counter; BUCKETS],
     longest_wait: Counter,
 }
 
-pub(super) type SharedMeter = Arc<CachePadded<Meter>>;
+pub(crate) type SharedMeter = Arc<CachePadded<Meter>>;
 
 impl Default for Meter {
     fn default() -> Self {
@@ -63,20 +63,20 @@ impl Default for Meter {
 impl Meter {
     /// A batch was given to the engine.
     #[inline]
-    pub(super) fn batch(&self, jobs: usize) {
+    pub(crate) fn batch(&self, jobs: usize) {
         self.fill[jobs].add(1);
     }
 
     /// A request was begun so long after it was sent.
     #[inline]
-    pub(super) fn waited(&self, ticks: u64) {
+    pub(crate) fn waited(&self, ticks: u64) {
         self.wait[bucket(ticks.min(LONGEST))].add(1);
         if ticks > self.longest_wait.get() {
             self.longest_wait.set(ticks);
         }
     }
 
-    pub(super) fn fail(&self) {
+    pub(crate) fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
 }
@@ -146,7 +146,7 @@ impl Totals {
 
 /// The meters of all engines of a device.
 #[derive(Default)]
-pub(super) struct Meters(Mutex<Registered>);
+pub(crate) struct Meters(Mutex<Registered>);
 
 #[derive(Default)]
 struct Registered {
@@ -157,7 +157,7 @@ struct Registered {
 
 impl Meters {
     /// A new one, for a new engine.
-    pub(super) fn register(&self) -> SharedMeter {
+    pub(crate) fn register(&self) -> SharedMeter {
         let meter = SharedMeter::default();
         let mut registered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Registered { live, gone } = &mut *registered;
@@ -174,7 +174,7 @@ impl Meters {
     }
 
     /// Everything counted so far, of engines that take up to `batch` jobs.
-    pub(super) fn stats(&self, batch: usize) -> DeviceStats {
+    pub(crate) fn stats(&self, batch: usize) -> DeviceStats {
         let registered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut totals = Totals::default();
         totals.stats.clone_from(&registered.gone.stats);

@@ -30,13 +30,15 @@ use crate::stats::DeviceStats;
 mod core;
 mod exec;
 mod inline;
-mod meter;
+pub(crate) mod meter;
 mod pieces;
 pub mod rsa;
-mod sessions;
+pub(crate) mod sessions;
 mod window;
 pub mod zip;
 
+pub(crate) use self::exec::{Outcome, completion};
+pub(crate) use self::pieces::overlap;
 pub use self::pieces::{Gather, Scatter};
 pub use self::window::Waiting;
 

@@ -153,7 +153,7 @@ impl Pieces {
     }
 }
 
-pub(super) fn overlap(a: DmaSlice, b: DmaSlice) -> bool {
+pub(crate) fn overlap(a: DmaSlice, b: DmaSlice) -> bool {
     let (a0, b0) = (a.ptr.addr().get(), b.ptr.addr().get());
     a0 < b0 + b.len && b0 < a0 + a.len
 }

@@ -21,11 +21,11 @@ const LAST: u32 = (u32::MAX >> INDEX_BITS) - 1;
 const _: () = assert!(MAX_SESSIONS.is_power_of_two());
 
 /// The sessions at one moment.
-pub(super) struct Table<S> {
+pub(crate) struct Table<S> {
     /// Whose they are: no two devices of a process have the same number.
-    pub(super) device: u64,
+    pub(crate) device: u64,
     /// Grows with every change.
-    pub(super) version: u64,
+    pub(crate) version: u64,
     slots: Box<[Slot<S>]>,
 }
 
@@ -36,9 +36,21 @@ struct Slot<S> {
 
 impl<S> Table<S> {
     #[inline]
-    pub(super) fn get(&self, id: SessionId) -> Option<&S> {
+    pub(crate) fn get(&self, id: SessionId) -> Option<&S> {
         let slot = self.slots.get((id.0 % STEP) as usize)?;
         slot.session.as_deref().filter(|_| slot.id == id.0)
+    }
+
+    /// The session for somebody who keeps it beyond the table.
+    #[inline]
+    pub(crate) fn get_kept(&self, id: SessionId) -> Option<Arc<S>> {
+        let slot = self.slots.get((id.0 % STEP) as usize)?;
+        slot.session.as_ref().filter(|_| slot.id == id.0).cloned()
+    }
+
+    /// All sessions.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &S> {
+        self.slots.iter().filter_map(|slot| slot.session.as_deref())
     }
 
     /// A copy with another session, or none, in the slot of `id`.
@@ -54,7 +66,7 @@ impl<S> Table<S> {
 
 /// The engine core's way to the table: a comparison when it has not changed. Keeps an old one until it is renewed, which
 /// frees that one.
-pub(super) struct Reader<S> {
+pub(crate) struct Reader<S> {
     all: Arc<Shared<S>>,
     seen: u64,
     table: Arc<Table<S>>,
@@ -63,13 +75,13 @@ pub(super) struct Reader<S> {
 impl<S> Reader<S> {
     /// Whether the table has changed.
     #[inline]
-    pub(super) fn is_old(&self) -> bool {
+    pub(crate) fn is_old(&self) -> bool {
         self.all.changes.load(Ordering::Acquire) != self.seen
     }
 
     /// Takes the table as it is now.
     #[cold]
-    pub(super) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         // In this order: a change that comes in between is seen again.
         self.seen = self.all.changes.load(Ordering::Acquire);
         self.table = self.all.table.load_full();
@@ -77,7 +89,7 @@ impl<S> Reader<S> {
 
     /// The table as it was last taken.
     #[inline]
-    pub(super) fn table(&self) -> &Table<S> {
+    pub(crate) fn table(&self) -> &Table<S> {
         &self.table
     }
 }
@@ -88,14 +100,14 @@ struct Shared<S> {
     changes: AtomicU64,
 }
 
-pub(super) struct Sessions<S> {
+pub(crate) struct Sessions<S> {
     all: Arc<Shared<S>>,
     /// The ids to be given next, the longest unused slot first. Held while the table is replaced.
     free: Mutex<VecDeque<u32>>,
 }
 
 impl<S> Sessions<S> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static DEVICES: AtomicU64 = AtomicU64::new(0);
         let device = DEVICES.fetch_add(1, Ordering::Relaxed);
         let slots = (0..STEP).map(|id| Slot { id, session: None }).collect();
@@ -108,7 +120,7 @@ impl<S> Sessions<S> {
         }
     }
 
-    pub(super) fn add(&self, session: S) -> Option<SessionId> {
+    pub(crate) fn add(&self, session: S) -> Option<SessionId> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let id = free.pop_front()?;
         self.replace(self.now().with(id, Some(&Arc::new(session))));
@@ -116,7 +128,7 @@ impl<S> Sessions<S> {
     }
 
     /// Whether it was there. It is dropped with the last table that has it: those of batches under way.
-    pub(super) fn remove(&self, id: SessionId) -> bool {
+    pub(crate) fn remove(&self, id: SessionId) -> bool {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.now();
         if table.get(id).is_none() {
@@ -131,16 +143,16 @@ impl<S> Sessions<S> {
         true
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.now().slots.iter().filter(|s| s.session.is_some()).count()
     }
 
     /// The table as it is now, for a short time.
-    pub(super) fn now(&self) -> Guard<Arc<Table<S>>> {
+    pub(crate) fn now(&self) -> Guard<Arc<Table<S>>> {
         self.all.table.load()
     }
 
-    pub(super) fn reader(&self) -> Reader<S> {
+    pub(crate) fn reader(&self) -> Reader<S> {
         let mut reader = Reader { all: Arc::clone(&self.all), seen: 0, table: self.all.table.load_full() };
         reader.renew();
         reader

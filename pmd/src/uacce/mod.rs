@@ -4,7 +4,29 @@
 //! on sends and receives by memory alone. [`abi`] is what both sides of such a file agree upon.
 
 pub mod abi;
+mod channel;
+mod device;
+pub mod discover;
+mod driver;
+mod error;
+#[cfg(test)]
+mod fake;
+mod file;
+mod fork;
+mod hpre;
+mod memory;
+mod operands;
+pub mod queue;
+mod scratch;
 pub mod serve;
+#[cfg(test)]
+mod tests;
+mod zip;
+
+pub use self::device::{UacceDevice, UacceOptions};
+pub use self::discover::{DiscoverError, Extensions, Roots, UacceInfo};
+pub use self::error::{Lost, UacceError};
+pub use self::queue::QmQueue;
 
 /// Where `warpdrive serve` presents its devices, as a tree with `dev` and `class`.
 pub const EXPOSE: &str = "/run/warpdrive";

@@ -253,6 +253,21 @@ fn asked<'a>(job: &Job<'a, PublicKeySession>) -> Asked<'a> {
     Asked { src: job.src, aux: job.aux, room: job.dst.len() }
 }
 
+/// Does what is no private operation, for somebody who has no engine.
+pub(super) fn alone(
+    session: &PublicKeySession,
+    src: &[u8],
+    aux: &[u8],
+    dst: &mut [u8],
+) -> Result<usize, Status> {
+    let mut job = Job::new(session, src, aux, dst);
+    match session {
+        PublicKeySession::Rsa(session) => public(session, &mut job),
+        PublicKeySession::Raw(session) => public_raw(session, &mut job),
+        PublicKeySession::Ec(session) => session.execute(job.src, job.aux, job.dst),
+    }
+}
+
 /// Verifies or encrypts.
 fn public(session: &RsaSession, job: &mut Job<'_, PublicKeySession>) -> Result<usize, Status> {
     let key_bytes = session.key_bytes();

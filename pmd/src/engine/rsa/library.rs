@@ -117,6 +117,37 @@ impl LibraryKey {
         }
     }
 
+    /// dq, dp, q, p and 1/q mod p, big-endian, `half` bytes each, as accelerators take them. `None`: the key has not all of
+    /// them, or they are longer.
+    pub(crate) fn crt(&self, half: usize) -> Option<Zeroizing<Vec<u8>>> {
+        let rsa = self.rsa.as_ptr();
+        // SAFETY: the object is valid, and the calls only read it.
+        let numbers = unsafe {
+            [
+                sys::RSA_get0_dmq1(rsa),
+                sys::RSA_get0_dmp1(rsa),
+                sys::RSA_get0_q(rsa),
+                sys::RSA_get0_p(rsa),
+                sys::RSA_get0_iqmp(rsa),
+            ]
+        };
+        side_by_side(&numbers, half)
+    }
+
+    /// Whether the public operation can be done.
+    pub(crate) fn has_public_exponent(&self) -> bool {
+        // SAFETY: as above.
+        !unsafe { sys::RSA_get0_e(self.rsa.as_ptr()) }.is_null()
+    }
+
+    /// The private exponent and the modulus in the same way. `None`: the key has no private exponent.
+    pub(crate) fn exponent(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let rsa = self.rsa.as_ptr();
+        // SAFETY: as above.
+        let numbers = unsafe { [sys::RSA_get0_d(rsa), sys::RSA_get0_n(rsa)] };
+        side_by_side(&numbers, self.n.len())
+    }
+
     /// Whether the numbers belong together. A good key is checked in constant time; what a bad one tells by the time
     /// taken is no secret worth keeping.
     ///
@@ -161,7 +192,7 @@ impl LibraryKey {
     /// # Errors
     /// [`LibraryError`]; `output` is then undefined, but never a wrong result.
     pub(crate) fn private(&self, input: &[u8], output: &mut [u8]) -> Result<(), LibraryError> {
-        self.check_range(input, output)?;
+        let (input, output) = self.in_range(input, output)?;
         if self.is_own_root(input) {
             output.copy_from_slice(input);
             return Ok(());
@@ -174,7 +205,7 @@ impl LibraryKey {
     /// # Errors
     /// [`LibraryError`].
     pub(crate) fn public(&self, input: &[u8], output: &mut [u8]) -> Result<(), LibraryError> {
-        self.check_range(input, output)?;
+        let (input, output) = self.in_range(input, output)?;
         self.raw(sys::RSA_verify_raw, input, output)
     }
 
@@ -202,13 +233,22 @@ impl LibraryKey {
         Err(LibraryError::Failed)
     }
 
-    fn check_range(&self, input: &[u8], output: &[u8]) -> Result<(), LibraryError> {
-        if input.len() != self.n.len() || output.len() != self.n.len() {
-            return Err(LibraryError::Length);
-        }
+    /// The parts of input and output that are as long as the modulus: in longer fields there are zeros in front of them.
+    fn in_range<'a, 'b>(
+        &self,
+        input: &'a [u8],
+        output: &'b mut [u8],
+    ) -> Result<(&'a [u8], &'b mut [u8]), LibraryError> {
+        let zeros = input.len().checked_sub(self.n.len()).filter(|_| input.len() == output.len());
+        let (front, input) = input.split_at(zeros.ok_or(LibraryError::Length)?);
         // Of equal length, so the order of the bytes is the order of the numbers. Whether an input is in range is known
         // to who sent it.
-        if input >= &*self.n { Err(LibraryError::TooLarge) } else { Ok(()) }
+        if front.iter().any(|&byte| byte != 0) || input >= &*self.n {
+            return Err(LibraryError::TooLarge);
+        }
+        let (zeros, output) = output.split_at_mut(front.len());
+        zeros.fill(0);
+        Ok((input, output))
     }
 
     /// Whether `input` is 0, 1 or n−1, which every odd exponent maps to themselves. aws-lc refuses them.
@@ -218,6 +258,18 @@ impl LibraryKey {
         // n is odd, so n−1 differs from it in the last bit alone.
         (*last <= 1 && front.iter().all(|&b| b == 0)) || (*last == n_last ^ 1 && front == n_front)
     }
+}
+
+/// Numbers that live as long as their key does, `bytes` each.
+fn side_by_side(numbers: &[*const sys::BIGNUM], bytes: usize) -> Option<Zeroizing<Vec<u8>>> {
+    let mut all = Zeroizing::new(vec![0; numbers.len() * bytes]);
+    for (number, out) in numbers.iter().zip(all.chunks_exact_mut(bytes)) {
+        // SAFETY: the number is there and only read, and the buffer as long as is said.
+        if number.is_null() || unsafe { sys::BN_bn2bin_padded(out.as_mut_ptr(), bytes, *number) } != 1 {
+            return None;
+        }
+    }
+    Some(all)
 }
 
 /// A random pair (u^e, u⁻¹) mod n, each as long as n: an input times the first, raised to the private exponent, times the

@@ -12,6 +12,7 @@ mod ec;
 mod engine;
 mod error;
 mod file;
+pub(crate) mod foreign;
 #[cfg(target_arch = "x86_64")]
 #[allow(
     unsafe_code,

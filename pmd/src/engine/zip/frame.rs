@@ -7,12 +7,12 @@ use super::session::{ZipFormat, ZipSession};
 use crate::device::Status;
 
 /// Bytes of the longest header that is written.
-pub(super) const MAX_HEADER: usize = 10;
+pub(crate) const MAX_HEADER: usize = 10;
 /// Bytes of the longest trailer.
-pub(super) const MAX_TRAILER: usize = 8;
+pub(crate) const MAX_TRAILER: usize = 8;
 
 /// The header of what a session compresses.
-pub(super) fn header(session: &ZipSession) -> ArrayVec<u8, MAX_HEADER> {
+pub(crate) fn header(session: &ZipSession) -> ArrayVec<u8, MAX_HEADER> {
     let mut out = ArrayVec::new();
     let level = session.config.level;
     match session.config.format {
@@ -44,7 +44,7 @@ pub(super) fn header(session: &ZipSession) -> ArrayVec<u8, MAX_HEADER> {
 }
 
 /// The trailer behind `len` bytes with a checksum.
-pub(super) fn trailer(format: ZipFormat, checksum: u32, len: u64) -> ArrayVec<u8, MAX_TRAILER> {
+pub(crate) fn trailer(format: ZipFormat, checksum: u32, len: u64) -> ArrayVec<u8, MAX_TRAILER> {
     let mut out = ArrayVec::new();
     match format {
         ZipFormat::Deflate => {}
@@ -69,14 +69,14 @@ const RESERVED: u8 = 0xe0;
 
 /// What a header has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// Adler-32 of the dictionary that it needs.
-    pub(super) dictionary_id: Option<u32>,
+    pub(crate) dictionary_id: Option<u32>,
 }
 
 /// Reads a header that may come in pieces of any size.
 #[derive(Clone, Debug)]
-pub(super) struct HeaderReader {
+pub(crate) struct HeaderReader {
     part: Part,
     /// The first bytes of zlib's or gzip's header, or of a number in it.
     fixed: ArrayVec<u8, 10>,
@@ -99,7 +99,7 @@ enum Part {
 }
 
 impl HeaderReader {
-    pub(super) fn new(format: ZipFormat) -> Self {
+    pub(crate) fn new(format: ZipFormat) -> Self {
         let part = match format {
             ZipFormat::Deflate => Part::Done(None),
             ZipFormat::Zlib => Part::Zlib,
@@ -109,7 +109,7 @@ impl HeaderReader {
     }
 
     /// Takes bytes from `input`. The number taken, and what the header says once it is complete.
-    pub(super) fn read(&mut self, input: &[u8], window_bits: u8) -> Result<(usize, Option<Opened>), Status> {
+    pub(crate) fn read(&mut self, input: &[u8], window_bits: u8) -> Result<(usize, Option<Opened>), Status> {
         let mut taken = 0;
         loop {
             if let Part::Done(dictionary_id) = self.part {

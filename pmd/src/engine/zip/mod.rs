@@ -11,7 +11,7 @@ use crate::device::SessionSpec;
 mod back;
 mod checksum;
 mod cursor;
-mod frame;
+pub(crate) mod frame;
 #[cfg(feature = "isal")]
 mod isal;
 mod join;

@@ -79,7 +79,7 @@ impl Limits {
     pub const NONE: Self = Self { max_output: u64::MAX, max_ratio: u32::MAX };
 
     /// Whether so many bytes out of so many in are too many.
-    pub(super) fn exceeded(&self, consumed: u64, produced: u64) -> bool {
+    pub(crate) fn exceeded(&self, consumed: u64, produced: u64) -> bool {
         const FREE: u64 = 64 << 10;
         let by_ratio = consumed.saturating_mul(u64::from(self.max_ratio)).saturating_add(FREE);
         produced > self.max_output || produced > by_ratio
@@ -251,7 +251,7 @@ impl ZipSession {
     }
 
     /// Of what checksum completions tell.
-    pub(super) fn checksum(&self) -> Checksum {
+    pub(crate) fn checksum(&self) -> Checksum {
         match self.config.format {
             ZipFormat::Deflate => self.config.checksum,
             ZipFormat::Zlib => Checksum::Adler32,

@@ -13,28 +13,30 @@ pub enum Algorithm {
     NoCrt = 0,
     /// RSA by the Chinese remainders.
     Crt = 1,
+    /// Nothing is read, computed or written: of devices with [`extension::NULL`](super::extension::NULL).
+    Null = 0x1f,
 }
 
 impl Algorithm {
     /// By its number; `None`: one that is not known here.
     #[must_use]
     pub fn of(number: u32) -> Option<Self> {
-        [Self::NoCrt, Self::Crt].into_iter().find(|a| *a as u32 == number)
+        [Self::NoCrt, Self::Crt, Self::Null].into_iter().find(|a| *a as u32 == number)
     }
 }
 
-/// The number of an algorithm that does nothing: an extension of `warpdrive serve` (its word `null`).
-pub const NULL: u32 = 0x1f;
+/// The bits of an error.
+const ERRORS: u32 = 0x1ff_ffff;
 
 /// How far the device is: bits 30 and 31 of the first word.
 pub const NEW: u32 = 1;
 /// It is done, well or not.
 pub const DONE: u32 = 3;
 
-/// Why an entry failed: bits 5 to 15 of the first word, 0 for none.
+/// Why an entry failed: bits 5 to 29 of the first word, 0 for none. The lower eleven and the upper fourteen are fields of their own.
 pub mod error {
-    /// An address that is not there, or not for this.
-    pub const ADDRESS: u32 = 1 << 5;
+    /// An address that is not there, or not for this: as devices for shared virtual addressing have it.
+    pub const ADDRESS: u32 = 1 << 16;
     /// What was asked for makes no sense.
     pub const PARAMETER: u32 = 1;
 }
@@ -43,7 +45,7 @@ pub mod error {
 ///
 /// | word | bits | |
 /// |---|---|---|
-/// | 0 | 0–4, 5–15, 16–29, 30–31 | algorithm, error, more errors, how far |
+/// | 0 | 0–4, 5–29, 30–31 | algorithm, error, how far |
 /// | 1 | 0–7, 8–15 | length of the operands in units of 8 bytes, less one; a second length |
 /// | 2, 3 | | address of the key, low and high |
 /// | 4, 5 | | address of the input |
@@ -93,13 +95,13 @@ impl Entry {
 
     /// Ends it, with an [`error`] or 0.
     pub fn end(&mut self, error: u32) {
-        self.0[0] = self.0[0] & 0x1f | (error & 0x7ff) << 5 | DONE << 30;
+        self.0[0] = self.0[0] & 0x1f | (error & ERRORS) << 5 | DONE << 30;
     }
 
     /// Whether it has ended, and with which [`error`].
     #[must_use]
     pub fn ended(&self) -> Option<u32> {
-        (self.0[0] >> 30 == DONE).then_some(self.0[0] >> 5 & 0x7ff)
+        (self.0[0] >> 30 == DONE).then_some(self.0[0] >> 5 & ERRORS)
     }
 }
 
@@ -121,6 +123,7 @@ pub fn key_bytes(algorithm: Algorithm, operand: usize) -> usize {
     match algorithm {
         Algorithm::NoCrt => 2 * operand,
         Algorithm::Crt => operand / 2 * 5,
+        Algorithm::Null => 0,
     }
 }
 
@@ -141,7 +144,7 @@ mod tests {
         assert_eq!((entry.algorithm(), entry.operand(), entry.addresses()), (1, 256, addresses));
         assert_eq!((entry.tag(), entry.ended()), (0xabcd_0000_0042, None));
         assert_eq!(Algorithm::of(entry.algorithm()), Some(Algorithm::Crt));
-        assert_eq!(Algorithm::of(5), None);
+        assert_eq!((Algorithm::of(5), Algorithm::of(0x1f)), (None, Some(Algorithm::Null)));
     }
 
     #[test]
@@ -150,7 +153,12 @@ mod tests {
         entry.end(0);
         assert_eq!((entry.0[0], entry.ended()), (0xc000_0000, Some(0)));
         entry.end(error::ADDRESS);
-        assert_eq!((entry.ended(), entry.tag()), (Some(error::ADDRESS), 7));
+        assert_eq!((entry.0[0], entry.ended(), entry.tag()), (0xc020_0000, Some(error::ADDRESS), 7));
+        // An error in either field is one.
+        for word in [0xc000_0020, 0xe000_0000] {
+            entry.0[0] = word;
+            assert!(entry.ended().is_some_and(|error| error != 0), "{word:#x}");
+        }
     }
 
     #[test]

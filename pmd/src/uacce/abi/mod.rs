@@ -40,13 +40,10 @@ pub const SHARE: u32 = ioctl(WRITE, size_of::<Share>(), b'W', 0x80);
 /// device does not touch the memory any more.
 pub const UNSHARE: u32 = ioctl(WRITE, size_of::<Share>(), b'W', 0x81);
 
-/// Where a word of 32 bits is in [`Region::Mmio`] that changes at least ten times a second as long as the server lives, of a device
-/// that has the word `heartbeat` in [`attribute::WARPDRIVE`].
-pub const HEARTBEAT_AT: usize = 0x800;
-
 /// Memory that a device may work on: a part of a file that both sides map, so that nothing has to be copied.
 ///
-/// The file must be a memfd that cannot shrink (`F_SEAL_SHRINK`).
+/// The file must be a memfd that cannot shrink (`F_SEAL_SHRINK`). What one queue is given, all queues of the process on that device
+/// can use; each gives it for itself, and takes it back for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Share {
@@ -60,6 +57,35 @@ pub struct Share {
     pub fd: i32,
     /// [`ACCESS_READ`] and [`ACCESS_WRITE`].
     pub access: u32,
+}
+
+impl Share {
+    /// As the call takes it.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        bytes[..8].copy_from_slice(&self.address.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.bytes.to_ne_bytes());
+        bytes[16..24].copy_from_slice(&self.offset.to_ne_bytes());
+        bytes[24..28].copy_from_slice(&self.fd.to_ne_bytes());
+        bytes[28..].copy_from_slice(&self.access.to_ne_bytes());
+        bytes
+    }
+
+    /// From the argument of a call; `None`: it has another length.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; size_of::<Self>()] = bytes.try_into().ok()?;
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let [fd, access] = [24, 28].map(|at| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Some(Self {
+            address: u64::from_ne_bytes(numbers[0]),
+            bytes: u64::from_ne_bytes(numbers[1]),
+            offset: u64::from_ne_bytes(numbers[2]),
+            fd: i32::from_ne_bytes(fd),
+            access: u32::from_ne_bytes(access),
+        })
+    }
 }
 
 /// In [`Share::access`]: the device may read it.
@@ -96,8 +122,33 @@ impl Region {
 /// In `flags`: the device works on the addresses of the process (shared virtual addressing).
 pub const FLAG_SVA: u32 = 1;
 
+/// In `flags`, without [`FLAG_SVA`]: addresses are those of an IOMMU, so that pieces of the static share region follow each other.
+pub const FLAG_IOMMU: u32 = 1 << 7;
+
 /// At the end of `api` of a device that works without an IOMMU.
 pub const NO_IOMMU: &str = "_noiommu";
+
+/// Words of [`attribute::WARPDRIVE`].
+pub mod extension {
+    /// [`SHARE`](super::SHARE) and [`UNSHARE`](super::UNSHARE) work.
+    pub const SHARE: &str = "share";
+    /// Entries of ZIP name a level of compression ([`Entry::set_level`](super::zip::Entry::set_level)).
+    pub const LEVEL: &str = "level";
+    /// The word at [`HEARTBEAT_AT`](super::HEARTBEAT_AT) changes as long as the server lives.
+    pub const HEARTBEAT: &str = "heartbeat";
+    /// zlib can be had, whatever `algorithms` says.
+    pub const ZLIB: &str = "zlib";
+    /// gzip can be had, whatever `algorithms` says.
+    pub const GZIP: &str = "gzip";
+    /// There is an operation that does nothing ([`Algorithm::Null`](super::hpre::Algorithm::Null)).
+    pub const NULL: &str = "null";
+}
+
+/// Where a word of 32 bits is in [`Region::Mmio`] that changes every [`HEARTBEAT_EVERY`] at least, of a device with
+/// [`extension::HEARTBEAT`].
+pub const HEARTBEAT_AT: usize = 0x800;
+/// How often that is.
+pub const HEARTBEAT_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Names of the attributes of a device.
 pub mod attribute {
@@ -138,6 +189,19 @@ mod tests {
         assert_eq!(GET_SS_DMA, 0x8008_5703);
         assert_eq!((QM_SET_QP_CTX, QM_SET_QP_INFO), (0xc004_480a, 0xc010_480b));
         assert_eq!((SHARE, UNSHARE, size_of::<Share>()), (0x4020_5780, 0x4020_5781, 32));
+    }
+
+    #[test]
+    fn memory_is_told_of_by_the_bytes_of_the_structure() {
+        let share =
+            Share { address: 0x7f12_3456_7000, bytes: 8192, offset: 4096, fd: -3, access: ACCESS_WRITE };
+        let mut expected = [0; 32];
+        for (at, word) in [0x3456_7000_u32, 0x7f12, 8192, 0, 4096, 0, 0xffff_fffd, 2].into_iter().enumerate()
+        {
+            expected[4 * at..][..4].copy_from_slice(&word.to_le_bytes());
+        }
+        assert_eq!((share.bytes(), Share::of(&expected)), (expected, Some(share)));
+        assert_eq!(Share::of(&expected[..31]), None);
     }
 
     #[test]

@@ -24,6 +24,21 @@ pub struct QpContext {
     pub kind: u16,
 }
 
+impl QpContext {
+    /// As the call takes and gives it.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.id.to_ne_bytes(), self.kind.to_ne_bytes());
+        [a, b, c, d]
+    }
+
+    /// From what a call gave.
+    #[must_use]
+    pub fn of([a, b, c, d]: [u8; 4]) -> Self {
+        Self { id: u16::from_ne_bytes([a, b]), kind: u16::from_ne_bytes([c, d]) }
+    }
+}
+
 /// Argument of [`QM_SET_QP_INFO`](super::QM_SET_QP_INFO), filled in by the driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -36,6 +51,29 @@ pub struct QpInfo {
     pub cq_depth: u16,
     /// 0.
     pub reserved: u64,
+}
+
+impl QpInfo {
+    /// As the call takes and gives it.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&self.entry_bytes.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&self.sq_depth.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&self.cq_depth.to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.reserved.to_ne_bytes());
+        bytes
+    }
+
+    /// From what a call gave.
+    #[must_use]
+    pub fn of(bytes: [u8; 16]) -> Self {
+        let (words, _) = bytes.as_chunks::<4>();
+        let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        let reserved =
+            u64::from(u32::from_ne_bytes(words[2])) | u64::from(u32::from_ne_bytes(words[3])) << 32;
+        Self { entry_bytes: u32::from_ne_bytes(words[0]), sq_depth: half(4), cq_depth: half(6), reserved }
+    }
 }
 
 /// How doorbells look, and where they are.
@@ -224,6 +262,11 @@ mod tests {
     fn arguments_have_the_sizes_of_the_kernel() {
         assert_eq!((size_of::<QpContext>(), size_of::<QpInfo>()), (4, 16));
         assert_eq!((std::mem::offset_of!(QpInfo, cq_depth), std::mem::offset_of!(QpInfo, reserved)), (6, 8));
+        let context = QpContext { id: 0x0102, kind: 0x0304 };
+        assert_eq!((context.bytes(), QpContext::of([2, 1, 4, 3])), ([2, 1, 4, 3], context));
+        let info = QpInfo { entry_bytes: 128, sq_depth: 0x0203, cq_depth: 0x0405, reserved: 6 };
+        let bytes = [128, 0, 0, 0, 3, 2, 5, 4, 6, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!((info.bytes(), QpInfo::of(bytes)), (bytes, info));
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub const DECOMPRESS: u16 = 1;
 pub enum Format {
     /// RFC 1951: nothing.
     Deflate = 1,
-    /// RFC 1950. The user writes the header; the device gives the checksum, with the trailer to be made of it.
+    /// RFC 1950. The user writes and reads the header; the device does the trailer, unless a stream ends without any more
+    /// input: then the user writes it, by the checksum so far.
     Zlib = 2,
     /// RFC 1952, in the same way.
     Gzip = 3,
@@ -49,6 +50,8 @@ pub mod status {
     pub const END: u32 = 0x13;
     /// What is to be decompressed is none.
     pub const DATA: u32 = 0x02;
+    /// What is to be decompressed ends before its end, and the user has said that there is no more.
+    pub const TRUNCATED: u32 = 0x03;
 }
 
 /// In which words things are.
@@ -62,11 +65,13 @@ mod word {
     pub const LEVEL: usize = 10;
     pub const TAG: usize = 13;
     pub const ROOM: usize = 14;
-    pub const STATE: usize = 15;
+    pub const STATE_0: usize = 15;
     pub const SOURCE: usize = 18;
     pub const DESTINATION: usize = 20;
     pub const STREAM: usize = 22;
     pub const TAG_3: usize = 26;
+    pub const STATE_1: usize = 28;
+    pub const STATE_2: usize = 29;
     pub const LENGTH: usize = 30;
     pub const CHECKSUM: usize = 31;
 }
@@ -81,6 +86,61 @@ const BEGINS: u32 = 1 << 27;
 const LAST_BLOCK: u32 = 1 << 8;
 /// The kind of entry of version 3, in the highest four bits of word 7: the tag has another place.
 const KIND_3: u32 = 3;
+
+/// Bytes that a stream's user keeps for the device. The first [`CONTEXT_AT`] are the user's own.
+pub const CONTEXT: usize = 64 << 10;
+/// Where the device's part of them begins: what the address in an entry is of.
+pub const CONTEXT_AT: usize = 64;
+
+/// How far a reference can go back: bits 12 to 15 of word 9. By the logarithm of its bytes; `None`: devices have no such window.
+#[must_use]
+pub fn window(bits: u8) -> Option<u32> {
+    match bits {
+        12 => Some(0),
+        13 => Some(1),
+        14 => Some(2),
+        15 => Some(4),
+        _ => None,
+    }
+}
+
+/// What the user of a stream carries from one entry to the next, beside its [`CONTEXT`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Three words of the device. In the first, bits 0 to 3 are 1 when there is more output than there was room for.
+    pub words: [u32; 3],
+    /// Bytes before compression so far.
+    pub length: u32,
+    /// The checksum so far, as devices have it: of gzip see [`checksum`](Self::checksum).
+    pub sum: u32,
+}
+
+impl State {
+    /// There is more output than there was room for: to be called again, also without input.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.words[0] & 0xf == 1
+    }
+
+    /// The checksum so far: Adler-32 of zlib; CRC-32 of gzip, of which a device has the complement with its bits turned round.
+    #[must_use]
+    pub fn checksum(&self, format: Format) -> u32 {
+        match format {
+            Format::Gzip => !self.sum.reverse_bits(),
+            Format::Deflate | Format::Zlib => self.sum,
+        }
+    }
+
+    /// With a checksum.
+    #[must_use]
+    pub fn with_checksum(self, format: Format, checksum: u32) -> Self {
+        let sum = match format {
+            Format::Gzip => (!checksum).reverse_bits(),
+            Format::Deflate | Format::Zlib => checksum,
+        };
+        Self { sum, ..self }
+    }
+}
 
 /// An entry, in the processor's own order of bytes: 32 words, the first at the lowest address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,21 +236,9 @@ impl Entry {
         self.0[if is_3 { word::TAG_3 } else { word::TAG }]
     }
 
-    /// The level of compression, if it names one: an extension of `warpdrive serve` (its word `level`) in a word that Kunpeng's
-    /// devices leave alone.
-    #[must_use]
-    pub fn level(&self) -> Option<u8> {
-        (self.0[word::LEVEL] as u8).checked_sub(1)
-    }
-
-    /// Names the level of compression, for devices that go by it.
-    pub fn set_level(&mut self, level: u8) {
-        self.0[word::LEVEL] = u32::from(level) + 1;
-    }
-
     /// Says whether there is more output than there was room: the user is to come again, with no input.
     pub fn set_again(&mut self, again: bool) {
-        self.0[word::STATE] = u32::from(again);
+        self.0[word::STATE_0] = u32::from(again);
     }
 
     /// Ends it.
@@ -200,6 +248,48 @@ impl Entry {
         self.0[word::STATUS] = ended.status & 0xff | if ended.last_block { LAST_BLOCK } else { 0 };
         self.0[word::CHECKSUM] = ended.checksum;
         self.0[word::LENGTH] = ended.length;
+    }
+
+    /// Sets how far references may go back, as [`window`] says.
+    pub fn set_window(&mut self, window: u32) {
+        self.0[word::REQUEST] = self.0[word::REQUEST] & !0xf000 | (window & 0xf) << 12;
+    }
+
+    /// How far references may go back, in bytes. `None`: not known.
+    #[must_use]
+    pub fn window_bytes(&self) -> Option<usize> {
+        match self.0[word::REQUEST] >> 12 & 0xf {
+            0 => Some(4 << 10),
+            n @ 1..=4 => Some((8 << 10) * n as usize),
+            _ => None,
+        }
+    }
+
+    /// Asks for a level, of devices with [`extension::LEVEL`](super::extension::LEVEL).
+    pub fn set_level(&mut self, level: u8) {
+        self.0[word::LEVEL] = u32::from(level) + 1;
+    }
+
+    /// The level that is asked for; `None`: the device's own.
+    #[must_use]
+    pub fn level(&self) -> Option<u8> {
+        (self.0[word::LEVEL] as u8).checked_sub(1)
+    }
+
+    /// Sets what the last entry of the stream has left.
+    pub fn set_state(&mut self, state: &State) {
+        [self.0[word::STATE_0], self.0[word::STATE_1], self.0[word::STATE_2]] = state.words;
+        (self.0[word::LENGTH], self.0[word::CHECKSUM]) = (state.length, state.sum);
+    }
+
+    /// What is to be carried to the next entry of the stream.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State {
+            words: [self.0[word::STATE_0], self.0[word::STATE_1], self.0[word::STATE_2]],
+            length: self.0[word::LENGTH],
+            sum: self.0[word::CHECKSUM],
+        }
     }
 
     /// What came of it, once its completion is there.
@@ -258,6 +348,37 @@ mod tests {
         // The size of the window does not matter.
         entry.0[9] = 0x4003;
         assert_eq!(entry.asked(), Some(ASKED));
+    }
+
+    #[test]
+    fn windows_and_levels_have_their_bits() {
+        let mut entry = Entry::new(&ASKED, 3, 0);
+        assert_eq!((entry.level(), entry.window_bytes()), (None, Some(4096)));
+        for (bits, number, bytes) in [(12, 0, 4), (13, 1, 8), (14, 2, 16), (15, 4, 32)] {
+            entry.set_window(window(bits).unwrap());
+            assert_eq!((entry.0[9], entry.window_bytes()), (number << 12 | 3, Some(bytes << 10)), "2^{bits}");
+        }
+        assert_eq!([8, 9, 10, 11, 16].map(window), [None; 5]);
+        entry.0[9] = 0x5003;
+        assert_eq!(entry.window_bytes(), None);
+        for level in [0, 1, 12] {
+            entry.set_level(level);
+            assert_eq!((entry.0[10], entry.level()), (u32::from(level) + 1, Some(level)));
+        }
+    }
+
+    #[test]
+    fn what_a_stream_carries_goes_there_and_back() {
+        let state = State { words: [1, 2, 3], length: 4, sum: 5 };
+        let mut entry = Entry::new(&ASKED, 3, 77);
+        entry.set_state(&state);
+        let words = [15, 28, 29, 30, 31].map(|at| entry.0[at]);
+        assert_eq!((words, entry.state(), entry.state().has_more()), ([1, 2, 3, 4, 5], state, true));
+        assert_eq!((entry.asked(), entry.tag()), (Some(ASKED), 77), "in words of its own");
+        // CRC-32 of "123456789".
+        let gzip = State::default().with_checksum(Format::Gzip, 0xcbf4_3926);
+        assert_eq!((gzip.sum, gzip.checksum(Format::Gzip)), (0x9b63_d02c, 0xcbf4_3926));
+        assert_eq!(State::default().with_checksum(Format::Zlib, 7).sum, 7);
     }
 
     #[test]

@@ -1,0 +1,249 @@
+//! Devices that lie, fail or go away; children.
+
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::device::Flush;
+use crate::engine::rsa::{RsaKey, RsaOp, RsaScheme, RsaSession};
+use crate::engine::zip::{ZipFormat, ZipOp};
+use crate::uacce::abi;
+use crate::uacce::abi::hpre;
+use crate::uacce::fake::engines;
+use crate::uacce::fork::tests::holds_in_a_child;
+use rustix::io::Errno;
+
+const RSA_1024: &str = include_str!("../../../tests/data/rsa/rsa1024.pem");
+
+fn sign() -> SessionSpec {
+    let key = RsaKey::from_pem(RSA_1024, "known").unwrap();
+    SessionSpec::Rsa(RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, &key).unwrap())
+}
+
+/// An engine that does it well and then changes the words that it leaves.
+fn lying(mut engine: Engine, lie: impl Fn(&mut [u32]) + Send + 'static) -> Engine {
+    Box::new(move |kind, words| {
+        engine(kind, words);
+        lie(words);
+    })
+}
+
+#[test]
+fn what_a_lying_device_says_of_lengths_and_tags_is_not_believed() {
+    type Lie = fn(&mut [u32]);
+    let lies: [(&str, Lie); 7] = [
+        ("more than there was room for", |w| w[1] = w[14] + 1),
+        ("all the room there is", |w| w[1] = u32::MAX),
+        ("more than there was", |w| w[0] = w[4] + 1),
+        ("less than there was", |w| w[0] -= 1),
+        ("another's tag", |w| w[26] ^= 1),
+        ("a status of its own", |w| w[3] = 0x77),
+        ("a tag elsewhere", |w| w[7] &= 0x0fff_ffff),
+    ];
+    for (what, lie) in lies {
+        let bench = Bench::new(Plan::zip(), lying(engines::zip(), lie));
+        let pack = bench.session(super::zip::zip(ZipOp::Compress, ZipFormat::Gzip));
+        let mut queue = bench.queue(4);
+        let done = one(&mut *queue, bench.request(pack, &text(1, 300), 500));
+        assert_eq!((done.status, done.produced, done.consumed), (Status::EngineFailed, 0, 0), "{what}");
+        let mut request = bench.request(pack, &text(1, 300), 500);
+        request.set_stream(bench.device.create_stream(pack).unwrap(), Flush::Finish);
+        let mut done = one(&mut *queue, request);
+        let stream = done.request.take_stream().unwrap();
+        if what == "less than there was" {
+            // Of a stream that is possible: the rest is to be sent again.
+            assert_eq!((done.status, done.ended, stream.is_broken()), (Status::OutputFull, false, false));
+        } else {
+            assert_eq!((done.status, stream.is_broken()), (Status::EngineFailed, true), "{what}");
+        }
+    }
+    let lies: [(&str, Lie); 5] = [
+        ("not done", |w| w[0] = w[0] & !(3 << 30) | 1 << 30),
+        ("an error", |w| w[0] |= 2 << 5),
+        ("an error of the other kind", |w| w[0] |= 1 << 20),
+        ("another's tag", |w| w[8] ^= 1),
+        ("another's tag above", |w| w[9] ^= 1),
+    ];
+    for (what, lie) in lies {
+        let bench = Bench::new(Plan::hpre(), lying(engines::rsa(), lie));
+        let session = bench.session(sign());
+        let done = one(&mut *bench.queue(4), bench.request(session, b"message", 128));
+        assert_eq!((done.status, done.produced), (Status::EngineFailed, 0), "{what}");
+    }
+}
+
+#[test]
+fn faults_of_the_device_are_faults_of_the_request() {
+    let bench = Bench::new(Plan::hpre(), lying(engines::rsa(), |w| w[0] |= hpre::error::ADDRESS << 5));
+    let session = bench.session(sign());
+    let done = one(&mut *bench.queue(4), bench.request(session, b"message", 128));
+    assert!(matches!(done.status, Status::Fault(_)));
+    let bench = Bench::new(Plan::zip(), lying(engines::zip(), |w| w[3] = abi::zip::status::ADDRESS));
+    let session = bench.session(super::zip::zip(ZipOp::Compress, ZipFormat::Gzip));
+    let done = one(&mut *bench.queue(4), bench.request(session, b"message", 128));
+    assert!(matches!(done.status, Status::Fault(_)));
+}
+
+#[test]
+fn a_stream_that_gets_nowhere_ends() {
+    let stuck = |w: &mut [u32]| (w[0], w[1], w[3], w[15]) = (0, 0, 0, 0);
+    for op in [ZipOp::Compress, ZipOp::Decompress] {
+        let bench = Bench::new(Plan::zip(), lying(engines::zip(), stuck));
+        let session = bench.session(super::zip::zip(op, ZipFormat::Deflate));
+        let mut request = bench.request(session, &[3, 0], 100);
+        request.set_stream(bench.device.create_stream(session).unwrap(), Flush::Sync);
+        assert_eq!(one(&mut *bench.queue(4), request).status, Status::EngineFailed);
+    }
+}
+
+#[test]
+fn wrong_results_of_hardware_are_never_given_out() {
+    // A flipped bit in what the device has written to the packet.
+    let flip = |w: &mut [u32]| {
+        let at = u64::from(w[6]) | u64::from(w[7]) << 32;
+        // SAFETY: the output of the request that is being done.
+        unsafe { *std::ptr::with_exposed_provenance_mut::<u8>(at as usize + 9) ^= 4 };
+    };
+    let bench = Bench::new(Plan { words: None, ..Plan::hpre() }, lying(engines::rsa(), flip));
+    let session = bench.session(sign());
+    let done = one(&mut *bench.queue(4), bench.request(session, b"message", 128));
+    assert_eq!((done.status, done.produced), (Status::EngineFailed, 0));
+    let (_, output) = done.request.into_packets();
+    assert_eq!(output.unwrap().data(), [0; 128], "it tells nothing of the key");
+}
+
+/// What is in flight when the device goes comes back once as cancelled, and its packets with it.
+fn goes_away(plan: Plan, go: impl Fn(&Fake)) {
+    let bench = Bench::new(plan, engines::zip());
+    let pack = bench.session(super::zip::zip(ZipOp::Compress, ZipFormat::Zlib));
+    let mut queue = bench.queue(8);
+    assert_eq!(one(&mut *queue, bench.request(pack, b"bytes", 100)).status, Status::Ok);
+    bench.fake.hold(true);
+    for n in 0..4 {
+        let mut request = bench.request(pack, b"bytes", 100).with_tag(n);
+        if n == 3 {
+            request.set_stream(bench.device.create_stream(pack).unwrap(), Flush::Sync);
+        }
+        queue.send(request).unwrap();
+    }
+    go(&bench.fake);
+    let begun = Instant::now();
+    let mut tags = Vec::new();
+    while queue.in_flight() > 0 {
+        while let Some(mut done) = queue.recv() {
+            assert_eq!((done.status, done.produced), (Status::Cancelled, 0));
+            tags.push(done.request.tag);
+            assert_eq!(
+                done.request.take_stream().map(|s| s.is_broken()),
+                (done.request.tag == 3).then_some(true)
+            );
+        }
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    assert_eq!((tags, queue.room()), (vec![0, 1, 2, 3], 0));
+    assert!(queue.recv().is_none() && queue.send(bench.request(pack, b"bytes", 100)).is_err());
+    drop(queue);
+    bench.fake.kill(false);
+    bench.fake.hold(false);
+    assert_eq!(
+        one(&mut *bench.queue(8), bench.request(pack, b"bytes", 100)).status,
+        Status::Ok,
+        "a new one works"
+    );
+    assert_eq!(bench.pool.stats().in_use, 0);
+}
+
+#[test]
+fn requests_of_a_killed_server_are_cancelled_once() {
+    goes_away(Plan::zip(), |fake| fake.kill(true));
+}
+
+#[test]
+fn a_failed_device_is_told_by_its_words() {
+    // By the completions' side: the words themselves are tested with the queue.
+    let nonsense = |fake: &Fake| {
+        *fake.lie.lock().unwrap() = Some(9_999);
+        fake.hold(false);
+        std::thread::sleep(Duration::from_millis(50));
+        *fake.lie.lock().unwrap() = None;
+    };
+    goes_away(Plan::zip(), nonsense);
+}
+
+#[test]
+fn recv_sync_hears_of_a_killed_server_at_once() {
+    let bench = Bench::new(Plan::zip(), engines::zip());
+    let pack = bench.session(super::zip::zip(ZipOp::Compress, ZipFormat::Zlib));
+    let mut queue = bench.queue(8);
+    bench.fake.hold(true);
+    queue.send(bench.request(pack, b"bytes", 100)).unwrap();
+    let killer = bench.fake.clone();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        killer.kill(true);
+    });
+    let begun = Instant::now();
+    assert_eq!(queue.recv_sync(Duration::from_secs(30)).unwrap().status, Status::Cancelled);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    killer.join().unwrap();
+}
+
+#[test]
+fn a_dropped_queue_waits_until_the_device_has_let_go() {
+    // Giving back is refused: so what is in flight is waited for.
+    let bench = Bench::new(Plan::zip(), engines::zip());
+    let pack = bench.session(super::zip::zip(ZipOp::Compress, ZipFormat::Zlib));
+    let mut queue = bench.queue(8);
+    bench.fake.hold(true);
+    for _ in 0..3 {
+        queue.send(bench.request(pack, b"bytes", 100)).unwrap();
+    }
+    bench.fake.refuse.lock().unwrap().insert(abi::PUT_Q, Errno::BUSY);
+    let other = bench.fake.clone();
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        other.hold(false);
+    });
+    let begun = Instant::now();
+    drop(queue);
+    assert!(begun.elapsed() >= Duration::from_millis(150), "it waited");
+    other.join().unwrap();
+    assert_eq!(bench.pool.stats().in_use, 0);
+    // A device that never lets go keeps the memory, rather than that somebody else gets it.
+    let mut queue = bench.queue(8);
+    bench.fake.hold(true);
+    queue.send(bench.request(pack, b"bytes", 100)).unwrap();
+    drop(queue);
+    assert_eq!(bench.pool.stats().in_use, 2);
+}
+
+#[test]
+fn a_childs_requests_are_refused_and_the_parents_go_on() {
+    let bench = Bench::new(Plan::hpre(), engines::rsa());
+    let session = bench.session(sign());
+    let mut queue = bench.queue(4);
+    let mut dropped = Some(bench.queue(4));
+    bench.fake.hold(true);
+    queue.send(bench.request(session, b"message", 128)).unwrap();
+    dropped.as_mut().unwrap().send(bench.request(session, b"message", 128)).unwrap();
+    let mut waiting = vec![bench.request(session, b"message", 128)];
+    assert!(holds_in_a_child(|| {
+        let nothing = queue.send_burst(&mut waiting) == 0
+            && waiting.len() == 1
+            && queue.recv().is_none()
+            && queue.recv_burst(&mut Vec::with_capacity(4), 4) == 0
+            && queue.recv_sync(Duration::from_secs(9)).is_none()
+            && (queue.room(), queue.in_flight()) == (0, 0);
+        queue.flush();
+        drop(dropped.take());
+        let refused = bench.device.request_queue(4).is_err()
+            && bench.device.create_session(sign()).is_err()
+            && !bench.device.remove_session(session);
+        nothing && refused
+    }));
+    assert_eq!(bench.fake.count(abi::PUT_Q), 0);
+    assert_eq!(bench.fake.open.load(Ordering::SeqCst), 2);
+    bench.fake.hold(false);
+    assert_eq!(next(&mut *queue).status, Status::Ok);
+    assert_eq!(next(&mut **dropped.as_mut().unwrap()).status, Status::Ok);
+    assert_eq!((queue.send_burst(&mut waiting), next(&mut *queue).status), (1, Status::Ok));
+}
