@@ -63,6 +63,11 @@ pub enum Command {
         #[command(flatten)]
         simd: SimdArgs,
     },
+    /// Run a command that finds the devices of `warpdrive serve` where drivers put theirs: in /sys/class/uacce and /dev.
+    ///
+    /// Only it and what it starts see them there, and everything else as before. Needs root, but the command need not run as root. Its
+    /// exit code is that of the command; 125: it could not be started, 126: it cannot be run, 127: it is not there.
+    RunWithDevices(crate::serve::with_devices::WithDevicesArgs),
     /// Say what this machine offers, why it matters, and the command that mends what is missing.
     Doctor {
         /// Mend what can be mended (most of it as root).

@@ -1,6 +1,7 @@
 //! `warpdrive`: the command. Data goes to standard output, words for people to standard error.
 //!
-//! Exit codes: 0 done, 1 it did not work, 2 wrong usage, 78 wrong configuration (EX_CONFIG of sysexits.h).
+//! Exit codes: 0 done, 1 it did not work, 2 wrong usage, 78 wrong configuration (EX_CONFIG of sysexits.h). What runs another
+//! command has the exit code of that one, or 125 to 127, as env(1) has.
 
 mod bench;
 mod cli;
@@ -9,6 +10,7 @@ mod doctor;
 mod found;
 mod reload;
 mod run;
+mod serve;
 mod show;
 mod zip;
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         cli::Command::Bench(args) => bench::bench(&args, &allowed),
         cli::Command::Devices { json, simd } => devices::devices(json, simd.force_simd),
         cli::Command::Zip(args) => zip::zip(&args, &allowed),
+        cli::Command::RunWithDevices(args) => serve::with_devices::run(&args),
         cli::Command::Doctor { fix, json } => examine(fix, json),
         cli::Command::Completions { shell } => {
             clap_complete::generate(shell, &mut cli::Cli::command(), "warpdrive", &mut std::io::stdout());

@@ -19,6 +19,14 @@ pub enum MemError {
         /// What the system call answered.
         cause: std::io::Error,
     },
+    /// Memory of another process cannot be mapped.
+    #[error("cannot map {bytes} bytes of another process: {cause}")]
+    Foreign {
+        /// How much was to be mapped, in bytes.
+        bytes: usize,
+        /// Why not, and the remedy where there is one.
+        cause: std::io::Error,
+    },
     /// The kernel hides physical addresses from this process.
     #[error(
         "physical addresses are hidden: /proc/self/pagemap gives frame 0 for a present page. \

@@ -106,6 +106,8 @@ enum Source {
     /// Anonymous private memory of our own `mmap`.
     Anonymous,
     Memfd(OwnedFd),
+    /// Pages of a file that somebody else has made.
+    Foreign(OwnedFd),
 }
 
 // SAFETY: a Mapping owns its address range; it hands out raw pointers only, whose users answer for their accesses.
@@ -148,6 +150,34 @@ impl Mapping {
                 Ok(got)
             }
         }
+    }
+
+    /// Maps memory that another process has made: `bytes` of its memfd from `offset`, both whole pages. Nothing is populated,
+    /// locked or bound: that is the other's affair.
+    ///
+    /// # Errors
+    /// [`MemError::Foreign`]: it is no memfd, one that could shrink and would then end whoever touches it (`SIGBUS`), or
+    /// shorter than that.
+    pub fn of_memfd(fd: OwnedFd, offset: u64, bytes: usize) -> Result<Self, MemError> {
+        let fail = |cause| MemError::Foreign { bytes, cause };
+        let page = memfd_pages(&fd, offset, bytes).map_err(fail)?;
+        let offset = libc::off_t::try_from(offset).map_err(|e| fail(io::Error::other(e)))?;
+        let ptr = map_at(bytes, libc::MAP_SHARED, fd.as_raw_fd(), offset).map_err(fail)?;
+        let locked = page != PageSize::Size4K;
+        let this = Self {
+            ptr,
+            len: bytes,
+            page,
+            locked,
+            numa_node: None,
+            fallback: None,
+            source: Source::Foreign(fd),
+        };
+        // SAFETY: the mapping that this value owns; the advice keeps it from children and changes no byte.
+        if unsafe { libc::madvise(this.ptr.as_ptr().cast(), bytes, libc::MADV_DONTFORK) } != 0 {
+            return Err(fail(io::Error::last_os_error()));
+        }
+        Ok(this)
     }
 
     fn of_size(
@@ -254,7 +284,7 @@ impl Mapping {
     #[must_use]
     pub fn memfd(&self) -> Option<BorrowedFd<'_>> {
         match &self.source {
-            Source::Memfd(fd) => Some(fd.as_fd()),
+            Source::Memfd(fd) | Source::Foreign(fd) => Some(fd.as_fd()),
             _ => None,
         }
     }
@@ -268,7 +298,7 @@ impl Drop for Mapping {
                 hugepage_rs::dealloc(self.ptr.as_ptr(), layout);
             },
             // SAFETY: ptr..ptr+len is our own mapping, unmapped once; its users hold it alive.
-            Source::Anonymous | Source::Memfd(_) => unsafe {
+            Source::Anonymous | Source::Memfd(_) | Source::Foreign(_) => unsafe {
                 libc::munmap(self.ptr.as_ptr().cast(), self.len);
             },
         }
@@ -326,9 +356,47 @@ fn map_shared(len: usize, page: PageSize) -> io::Result<(NonNull<u8>, Source)> {
     map(len, libc::MAP_SHARED, fd.as_raw_fd()).map(|p| (p, Source::Memfd(fd)))
 }
 
+/// The pages of a memfd of at least `offset + bytes` bytes, which stays as long.
+fn memfd_pages(fd: &OwnedFd, offset: u64, bytes: usize) -> io::Result<PageSize> {
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    // SAFETY: a call without pointers on a descriptor we own.
+    let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };
+    if seals < 0 {
+        return refuse("it is not a memfd".to_owned());
+    }
+    if seals & libc::F_SEAL_SHRINK == 0 {
+        return refuse("it may shrink. Remedy: seal it with F_SEAL_SHRINK".to_owned());
+    }
+    // SAFETY: zeros are a value of this plain structure.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `status` is there to be written.
+    if unsafe { libc::fstat(fd.as_raw_fd(), &raw mut status) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let sizes = [PageSize::Size4K, PageSize::Size2M, PageSize::Size1G];
+    let page = sizes.into_iter().find(|page| page.bytes() as i64 == status.st_blksize);
+    let Some(page) = page else {
+        return refuse(format!("its pages of {} bytes are not known", status.st_blksize));
+    };
+    let aligned = |value: u64| value.is_multiple_of(page.bytes() as u64);
+    let end = offset.checked_add(bytes as u64);
+    if bytes == 0 || !aligned(offset) || !aligned(bytes as u64) {
+        return refuse(format!("{bytes} bytes from {offset:#x} are not whole pages of {page}"));
+    }
+    match end {
+        Some(end) if i64::try_from(end).is_ok_and(|end| end <= status.st_size) => Ok(page),
+        _ => refuse(format!("it has {} bytes only", status.st_size)),
+    }
+}
+
 fn map(len: usize, flags: i32, fd: i32) -> io::Result<NonNull<u8>> {
+    map_at(len, flags, fd, 0)
+}
+
+fn map_at(len: usize, flags: i32, fd: i32, offset: libc::off_t) -> io::Result<NonNull<u8>> {
     // SAFETY: a new mapping at an address of the kernel's choice; nothing existing is replaced (no MAP_FIXED).
-    let p = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
+    let p =
+        unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, offset) };
     if p == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -384,6 +452,40 @@ mod tests {
         if m.page_size() == PageSize::Size4K {
             assert!(m.fallback().unwrap().contains("2 MiB"));
         }
+    }
+
+    #[test]
+    fn memory_of_others_is_the_same_memory() {
+        let ours =
+            Mapping::new(16_384, PageChoice::Exactly(PageSize::Size4K), Sharing::Shared, None).unwrap();
+        let fd = || ours.memfd().unwrap().try_clone_to_owned().unwrap();
+        let theirs = Mapping::of_memfd(fd(), 4096, 8192).unwrap();
+        assert_eq!((theirs.len(), theirs.page_size()), (8192, PageSize::Size4K));
+        // SAFETY: inside both mappings.
+        unsafe {
+            ours.as_ptr().add(4096 + 77).write(5);
+            assert_eq!(theirs.as_ptr().add(77).read(), 5);
+        }
+        for (offset, bytes) in
+            [(0, 0), (1, 4096), (0, 4095), (12_288, 8192), (u64::MAX & !4095, 8192), (16_384, 4096)]
+        {
+            let e = Mapping::of_memfd(fd(), offset, bytes).unwrap_err();
+            assert!(matches!(e, MemError::Foreign { .. }), "{offset} {bytes}: {e}");
+        }
+    }
+
+    #[test]
+    fn memory_that_may_shrink_and_other_files_are_refused() {
+        // SAFETY: the name is a NUL-terminated literal; the new descriptor is owned right away.
+        let open = unsafe {
+            let raw = libc::memfd_create(c"open".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
+            OwnedFd::from_raw_fd(raw)
+        };
+        let e = Mapping::of_memfd(open, 0, 4096).unwrap_err();
+        assert!(e.to_string().contains("F_SEAL_SHRINK"), "{e}");
+        let file = OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap());
+        let e = Mapping::of_memfd(file, 0, 4096).unwrap_err();
+        assert!(e.to_string().contains("not a memfd"), "{e}");
     }
 
     #[test]

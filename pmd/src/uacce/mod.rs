@@ -27,3 +27,6 @@ pub use self::device::{UacceDevice, UacceOptions};
 pub use self::discover::{DiscoverError, Extensions, Roots, UacceInfo};
 pub use self::error::{Lost, UacceError};
 pub use self::queue::QmQueue;
+
+/// Where `warpdrive serve` presents its devices, as a tree with `dev` and `class`.
+pub const EXPOSE: &str = "/run/warpdrive";

@@ -41,7 +41,10 @@ impl Numbers {
             p: p.clone(),
             q: q.clone(),
             e: e.clone(),
-            bytes: (p.bits() / 4) as usize,
+            bytes: [128, 256, 384, 512]
+                .into_iter()
+                .find(|bytes| *bytes as u64 * 4 >= p.bits())
+                .unwrap_or(1024),
         })
     }
 
@@ -98,14 +101,20 @@ fn prime(mut from: BigUint, exponents: &[u64]) -> BigUint {
     }
 }
 
-/// Keys of all sizes. The first has primes for all exponents that are tried, and a few more.
-fn keys() -> &'static [Numbers; 4] {
-    static KEYS: OnceLock<[Numbers; 4]> = OnceLock::new();
+/// Keys of all sizes, and two that are a little shorter than the fields of their size. The first has primes for all exponents that
+/// are tried, and a few more.
+fn keys() -> &'static [Numbers; 6] {
+    static KEYS: OnceLock<[Numbers; 6]> = OnceLock::new();
     KEYS.get_or_init(|| {
         let [p, q] = [0xc5, 0xe9].map(|top| prime(BigUint::from(top as u8) << 504, &EXPONENTS));
         let small = Numbers::of(&p, &q, &EXPONENTS[0].into()).unwrap();
         let [a, b, c] = ["rsa2048-pkcs1.pem", "rsa3072-pkcs1.pem", "rsa4096-pkcs1.pem"].map(Numbers::of_pem);
-        [small, a, b, c]
+        let short = |bits: u32| {
+            let [p, q] =
+                [0xd1, 0xb9].map(|top| prime(BigUint::from(top as u8) << (bits - 8), &EXPONENTS[..1]));
+            Numbers::of(&p, &q, &EXPONENTS[0].into()).unwrap()
+        };
+        [small, a, b, c, short(1009), short(482)]
     })
 }
 
@@ -218,7 +227,7 @@ fn exponents_are_found_whichever_prime_is_the_larger() {
 fn requests_share_passes_with_all_others_of_their_size() {
     let options = RsaOptions { simd: Simd::Avx512Ifma, ..RsaOptions::default() };
     let Some(mut bench) = bench(options) else { return };
-    let [_, key, other, _] = keys();
+    let [_, key, other, ..] = keys();
     let signer = known_key();
     let sign = bench.session(RsaOp::Sign, RsaScheme::Pkcs1Sha256, &signer);
     let (raw, long, public, slow) =

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::error::KeyFault;
-use super::key::{MAX_EXPONENT_BITS, SIZES, bits, is_odd};
+use super::key::{MAX_EXPONENT_BITS, bits, field_bits, is_odd};
 use super::number::{Context, Number};
 use super::parts::PrivateParts;
 use super::{CrtNumbers, KeyError};
@@ -79,7 +79,7 @@ fn check_form(p: &[u8], q: &[u8], smaller: [&[u8]; 3]) -> Result<(), Refused> {
     let half = bits(p);
     if bits(q) != half {
         Err(Refused::Fault(KeyFault::PrimeSize))
-    } else if !SIZES.contains(&(2 * half)) {
+    } else if field_bits(2 * half).is_none() {
         Err(Refused::Size(2 * half))
     } else if !is_odd(p) || !is_odd(q) {
         Err(Refused::Fault(KeyFault::Composite))

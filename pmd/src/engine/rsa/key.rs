@@ -206,8 +206,13 @@ pub(super) fn is_odd(number: &[u8]) -> bool {
     number.last().is_some_and(|last| last & 1 == 1)
 }
 
+/// The size that a key counts as which came in fields of a fixed length: a little shorter ones have zeros in front.
+pub(super) fn field_bits(bits: usize) -> Option<usize> {
+    SIZES.into_iter().find(|size| (size - size / 16 + 1..=*size).contains(&bits))
+}
+
 /// What everybody can see of a modulus.
-pub(super) fn check_modulus(n: &[u8], origin: &str) -> Result<(), KeyError> {
+fn check_modulus(n: &[u8], origin: &str) -> Result<(), KeyError> {
     let bits = bits(n);
     if !SIZES.contains(&bits) {
         return Err(KeyError::Size { origin: origin.to_owned(), bits });
@@ -219,8 +224,13 @@ pub(super) fn check_modulus(n: &[u8], origin: &str) -> Result<(), KeyError> {
 }
 
 /// What everybody can see of a key.
-pub(super) fn check_public(n: &[u8], e: &[u8], origin: &str) -> Result<(), KeyError> {
+fn check_public(n: &[u8], e: &[u8], origin: &str) -> Result<(), KeyError> {
     check_modulus(n, origin)?;
+    check_exponent(e, origin)
+}
+
+/// What everybody can see of a public exponent.
+pub(super) fn check_exponent(e: &[u8], origin: &str) -> Result<(), KeyError> {
     let fault = if bits(e) < 2 {
         KeyFault::TinyExponent
     } else if bits(e) > MAX_EXPONENT_BITS {

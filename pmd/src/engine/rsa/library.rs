@@ -192,7 +192,7 @@ impl LibraryKey {
     /// # Errors
     /// [`LibraryError`]; `output` is then undefined, but never a wrong result.
     pub(crate) fn private(&self, input: &[u8], output: &mut [u8]) -> Result<(), LibraryError> {
-        self.check_range(input, output)?;
+        let (input, output) = self.in_range(input, output)?;
         if self.is_own_root(input) {
             output.copy_from_slice(input);
             return Ok(());
@@ -205,7 +205,7 @@ impl LibraryKey {
     /// # Errors
     /// [`LibraryError`].
     pub(crate) fn public(&self, input: &[u8], output: &mut [u8]) -> Result<(), LibraryError> {
-        self.check_range(input, output)?;
+        let (input, output) = self.in_range(input, output)?;
         self.raw(sys::RSA_verify_raw, input, output)
     }
 
@@ -233,13 +233,22 @@ impl LibraryKey {
         Err(LibraryError::Failed)
     }
 
-    fn check_range(&self, input: &[u8], output: &[u8]) -> Result<(), LibraryError> {
-        if input.len() != self.n.len() || output.len() != self.n.len() {
-            return Err(LibraryError::Length);
-        }
+    /// The parts of input and output that are as long as the modulus: in longer fields there are zeros in front of them.
+    fn in_range<'a, 'b>(
+        &self,
+        input: &'a [u8],
+        output: &'b mut [u8],
+    ) -> Result<(&'a [u8], &'b mut [u8]), LibraryError> {
+        let zeros = input.len().checked_sub(self.n.len()).filter(|_| input.len() == output.len());
+        let (front, input) = input.split_at(zeros.ok_or(LibraryError::Length)?);
         // Of equal length, so the order of the bytes is the order of the numbers. Whether an input is in range is known
         // to who sent it.
-        if input >= &*self.n { Err(LibraryError::TooLarge) } else { Ok(()) }
+        if front.iter().any(|&byte| byte != 0) || input >= &*self.n {
+            return Err(LibraryError::TooLarge);
+        }
+        let (zeros, output) = output.split_at_mut(front.len());
+        zeros.fill(0);
+        Ok((input, output))
     }
 
     /// Whether `input` is 0, 1 or n−1, which every odd exponent maps to themselves. aws-lc refuses them.

@@ -5,9 +5,9 @@ use std::fmt;
 use super::KeyError;
 use super::derive::{parts_of, without_zeros};
 use super::error::KeyFault;
-use super::key::{MAX_EXPONENT_BITS, bits, check_modulus, check_public, is_odd};
+use super::key::{MAX_EXPONENT_BITS, bits, check_exponent, field_bits, is_odd};
 use super::library::LibraryKey;
-use super::session::PrivateKey;
+use super::session::{PrivateKey, widened};
 
 /// The numbers of a private operation by the Chinese remainder theorem (RFC 8017, 3.2), big-endian, each with any zeros
 /// in front.
@@ -31,7 +31,8 @@ pub struct CrtNumbers<'a> {
 ///
 /// A request has a number as long as the modulus, big-endian with zeros in front, and room for as much; its result has
 /// the same form. A number of another length or not below the modulus is
-/// [`Status::BadInput`](crate::device::Status::BadInput). Keys have 1024, 2048, 3072 or 4096 bits.
+/// [`Status::BadInput`](crate::device::Status::BadInput). Keys have 1024, 2048, 3072 or 4096 bits, or up to a
+/// sixteenth less: numbers then have as many bytes as those of the full size.
 ///
 /// Whoever asks does the padding. RSA without any is no encryption and no signature.
 pub struct RawSession {
@@ -59,8 +60,10 @@ impl RawSession {
     /// # Errors
     /// [`KeyError::Size`], [`KeyError::Unsound`].
     pub fn from_crt(numbers: &CrtNumbers<'_>, origin: &str) -> Result<Self, KeyError> {
-        let key = PrivateKey::new(&parts_of(numbers, origin)?)?;
-        Ok(Self { key_bytes: key.n.len(), prepared: Prepared::Private(Box::new(key)) })
+        let parts = parts_of(numbers, origin)?;
+        let key_bytes = field_bytes(&parts.n, origin)?;
+        let key = PrivateKey::new(&parts, key_bytes)?;
+        Ok(Self { key_bytes, prepared: Prepared::Private(Box::new(key)) })
     }
 
     /// Prepares the operation of an exponent and a modulus, big-endian with any zeros in front: the public one for
@@ -74,11 +77,11 @@ impl RawSession {
     /// than the modulus.
     pub fn from_exponent(exponent: &[u8], modulus: &[u8], origin: &str) -> Result<Self, KeyError> {
         let (exponent, n) = (without_zeros(exponent), without_zeros(modulus));
+        let key_bytes = field_bytes(n, origin)?;
         let prepared = if bits(exponent) <= MAX_EXPONENT_BITS {
-            check_public(n, exponent, origin)?;
+            check_exponent(exponent, origin)?;
             Prepared::Public(LibraryKey::public_of(n, exponent)?)
         } else {
-            check_modulus(n, origin)?;
             let unsound = |fault| Err(KeyError::Unsound { origin: origin.to_owned(), fault });
             if bits(exponent) > bits(n) {
                 return unsound(KeyFault::LongPrivateExponent);
@@ -87,12 +90,17 @@ impl RawSession {
                 return unsound(KeyFault::EvenPrivateExponent);
             }
             let library = LibraryKey::private_of(n, exponent)?;
-            Prepared::Private(Box::new(PrivateKey { ifma: None, library, rejection: None, n: n.into() }))
+            Prepared::Private(Box::new(PrivateKey {
+                ifma: None,
+                library,
+                rejection: None,
+                n: widened(n, key_bytes),
+            }))
         };
-        Ok(Self { key_bytes: n.len(), prepared })
+        Ok(Self { key_bytes, prepared })
     }
 
-    /// Bytes of the modulus: of numbers that go in and come out.
+    /// Bytes of numbers that go in and come out.
     #[must_use]
     pub fn key_bytes(&self) -> usize {
         self.key_bytes
@@ -103,6 +111,16 @@ impl RawSession {
     pub fn is_private(&self) -> bool {
         matches!(self.prepared, Prepared::Private(_))
     }
+}
+
+/// Bytes of the fields for numbers of a modulus, which is looked at.
+fn field_bytes(n: &[u8], origin: &str) -> Result<usize, KeyError> {
+    let size = |bits| KeyError::Size { origin: origin.to_owned(), bits };
+    let field = field_bits(bits(n)).ok_or_else(|| size(bits(n)))?;
+    if !is_odd(n) {
+        return Err(KeyError::Unsound { origin: origin.to_owned(), fault: KeyFault::EvenModulus });
+    }
+    Ok(field / 8)
 }
 
 /// Says what it is; never the key itself.

@@ -67,16 +67,23 @@ pub(super) struct PrivateKey {
     pub(super) library: LibraryKey,
     /// For decryption of PKCS#1.
     pub(super) rejection: Option<ImplicitRejection>,
-    /// The modulus, big-endian without leading zeros: as long as inputs and outputs.
+    /// The modulus, big-endian, as long as inputs and outputs.
     pub(super) n: Box<[u8]>,
 }
 
 impl PrivateKey {
-    /// Prepares a key for operations without padding, and for those that need no more than it.
-    pub(super) fn new(parts: &PrivateParts) -> Result<Self, KeyError> {
-        let ifma = IfmaKey::new(parts).map_err(|_| KeyError::Library { what: "lay out a private key" })?;
-        Ok(Self { ifma, library: LibraryKey::new(parts)?, rejection: None, n: parts.n.clone() })
+    /// Prepares a key for operations without padding, and for those that need no more than it. Its numbers have so many
+    /// bytes, the first of which may be zeros.
+    pub(super) fn new(parts: &PrivateParts, key_bytes: usize) -> Result<Self, KeyError> {
+        let ifma = IfmaKey::new(parts, 8 * key_bytes);
+        let ifma = ifma.map_err(|_| KeyError::Library { what: "lay out a private key" })?;
+        Ok(Self { ifma, library: LibraryKey::new(parts)?, rejection: None, n: widened(&parts.n, key_bytes) })
     }
+}
+
+/// A number with zeros in front.
+pub(super) fn widened(number: &[u8], bytes: usize) -> Box<[u8]> {
+    std::iter::repeat_n(0, bytes.saturating_sub(number.len())).chain(number.iter().copied()).collect()
 }
 
 impl RsaSession {
@@ -142,7 +149,7 @@ impl fmt::Debug for RsaSession {
 
 fn private(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> Result<PrivateKey, KeyError> {
     let parts = key.parts(op.name())?;
-    let mut prepared = PrivateKey::new(parts)?;
+    let mut prepared = PrivateKey::new(parts, key.bits() / 8)?;
     if op == RsaOp::Decrypt && scheme.padding() == Padding::Pkcs1Encryption {
         prepared.rejection = Some(ImplicitRejection::new(&parts.d, prepared.n.len()));
     }

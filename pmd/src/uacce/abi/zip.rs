@@ -236,6 +236,11 @@ impl Entry {
         self.0[if is_3 { word::TAG_3 } else { word::TAG }]
     }
 
+    /// Says whether there is more output than there was room: the user is to come again, with no input.
+    pub fn set_again(&mut self, again: bool) {
+        self.0[word::STATE_0] = u32::from(again);
+    }
+
     /// Ends it.
     pub fn end(&mut self, ended: &Ended) {
         self.0[word::CONSUMED] = ended.consumed;

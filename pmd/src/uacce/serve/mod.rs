@@ -4,9 +4,34 @@
 //! pass on what the kernel tells of these; the data path is the memory behind the file, which the file's user and the
 //! accelerator both map.
 
+pub mod fs;
+
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
+
+mod agent;
+mod bounce;
+mod core;
+mod device;
+mod engines;
+mod flight;
+mod guard;
+mod hpre;
+mod keys;
+mod memory;
+mod ring;
+mod served;
+mod server;
+mod space;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod vm;
+mod work;
+mod zip;
+
+pub use self::server::{CoreConfig, DeviceConfig, Function, Inputs, Server, ServerConfig};
 
 /// A process, by its number (of the process, not of a thread) as this process sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -166,7 +166,7 @@ fn a_key_damaged_in_lanes_still_signs_on_the_other_path() {
     for (n, fault) in (1..).zip(faults) {
         let Some(mut bench) = Bench::new(Placement::Inline, options(Simd::Auto)) else { return };
         let parts = damaged(&key, fault);
-        let Some(lanes) = IfmaKey::new(&parts).unwrap() else {
+        let Some(lanes) = IfmaKey::new(&parts, 8 * parts.n.len()).unwrap() else {
             println!("skipped: this cpu has no AVX-512 IFMA");
             return;
         };
@@ -225,7 +225,7 @@ fn a_panic_in_a_pass_costs_the_batch_and_the_engine_goes_on() {
         // A key of another size than the session says: what a pass must never see.
         let large =
             RsaKey::from_pem(include_str!("../../../../tests/data/rsa/rsa3072-pkcs1.pem"), "3072").unwrap();
-        let lanes = IfmaKey::new(large.parts("be tested").unwrap()).unwrap();
+        let lanes = IfmaKey::new(large.parts("be tested").unwrap(), large.bits()).unwrap();
         let (good, poisoned) =
             (bench.session(session(&key)), bench.session(changed(&key, |prepared| prepared.ifma = lanes)));
         for n in 1..=3 {

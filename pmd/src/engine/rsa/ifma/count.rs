@@ -115,7 +115,7 @@ mod tests {
         }
         for bits in [2048, 3072, 4096] {
             let key = RsaKey::generate(bits).unwrap();
-            let key = IfmaKey::new(key.parts("test").unwrap()).unwrap().unwrap();
+            let key = IfmaKey::new(key.parts("test").unwrap(), key.bits()).unwrap().unwrap();
             let kernels = [Simd::Avx512IfmaPlain, Simd::Avx512IfmaKaratsuba];
             let ways = kernels.into_iter().flat_map(|k| (0..4).map(move |w| (k, w & 1 == 1, w & 2 == 2)));
             for (simd, check, blinding) in ways {

@@ -55,23 +55,27 @@ pub(super) struct IfmaKey {
 }
 
 impl IfmaKey {
-    /// Prepares a key, if its size and form are computed here: 1024, 2048, 3072 or 4096 bits, primes of half the
-    /// length, and a public exponent of up to 64 bits. Primes with small factors, which are none, may be refused.
+    /// Prepares a key for numbers of so many bits, if that size and its form are computed here: 1024, 2048, 3072 or 4096
+    /// bits, primes of one length and no longer than half of that, and a public exponent of up to 64 bits. Primes with small
+    /// factors, which are none, may be refused.
+    ///
+    /// Shorter primes change no bound of [`montgomery`]: what is reduced is below four times the modulus, which is then
+    /// shorter by as many bits twice.
     ///
     /// # Errors
     /// When the system has no memory.
-    pub(super) fn new(parts: &PrivateParts) -> io::Result<Option<Self>> {
+    pub(super) fn new(parts: &PrivateParts, bits: usize) -> io::Result<Option<Self>> {
         if !Ifma::available() {
             return Ok(None);
         }
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let bits = bit_length(&parts.n);
         let Some(layout) = Layout::of_bits(bits) else {
             return Ok(None);
         };
-        let half = |prime: &[u8]| bit_length(prime) == bits / 2;
+        let half = bit_length(&parts.p);
+        let fits = bit_length(&parts.q) == half && half <= bits / 2 && bit_length(&parts.n) == 2 * half;
         let e = parts.e.iter().try_fold(0u64, |e, &b| e.checked_mul(256).map(|e| e + u64::from(b)));
-        let Some(e) = e.filter(|e| e % 2 == 1 && *e > 1 && half(&parts.p) && half(&parts.q)) else {
+        let Some(e) = e.filter(|e| e % 2 == 1 && *e > 1 && fits) else {
             return Ok(None);
         };
         let Some(pair) = blinding_pair(&parts.n, &parts.e).map_err(io::Error::other)? else {

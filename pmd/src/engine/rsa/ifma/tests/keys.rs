@@ -23,7 +23,7 @@ pub(super) struct Key {
 impl Key {
     pub(super) fn new(key: RsaKey) -> Self {
         let parts = key.parts("be tested").unwrap();
-        let ifma = IfmaKey::new(parts).unwrap().expect("a key of usual form");
+        let ifma = IfmaKey::new(parts, 8 * parts.n.len()).unwrap().expect("a key of usual form");
         let library = LibraryKey::new(parts).unwrap();
         let openssl = openssl::get().map(|openssl| openssl.key(parts));
         Self { ifma, library, openssl, key }

@@ -1,0 +1,3 @@
+//! Devices for other programs.
+
+pub mod with_devices;

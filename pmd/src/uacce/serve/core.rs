@@ -1,0 +1,464 @@
+//! A core of the server: one thread that polls the queues it was given, and computes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use warpdrive_mempool::WorkerSlot;
+
+use super::engines::{DEPTH, Engines};
+use super::flight::Flight;
+use super::served::{Parts, Served, Work};
+use super::space::Space;
+use super::tenant::Tenant;
+use super::work::{Context, Engine, Next};
+use super::{hpre, zip};
+use crate::clock::{self, Clock};
+use crate::device::{Completion, DeviceError, Queue, Request};
+use crate::idle::{Idle, IdlePolicy};
+
+/// How long an entry without a doorbell is looked at before it counts (see [`Ring`](super::ring::Ring)).
+const PATIENCE: Duration = Duration::from_millis(2);
+/// How often it says that it lives.
+const BEAT: Duration = Duration::from_millis(20);
+/// Completions that are received at once.
+const BURST: usize = 64;
+
+/// What a core is told.
+pub(super) enum Order {
+    /// Serve a queue, of this process; it is a new one for the core if there is a tenant.
+    Add(Box<Parts>, Arc<Space>, Option<Box<Tenant>>),
+    /// Let go of a queue.
+    Remove(u64),
+    /// The last queue of a process is gone.
+    End(Arc<Space>),
+    /// Fail all queues and end.
+    Stop,
+}
+
+/// What a core counts, for statistics.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) entries: AtomicU64,
+}
+
+/// The way to a running core.
+pub(super) struct CoreHandle {
+    orders: Sender<Order>,
+    thread: Option<JoinHandle<()>>,
+    pub(super) engines: Arc<Engines>,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl CoreHandle {
+    /// Starts the thread on a cpu.
+    pub(super) fn start(cpu: usize, idle: IdlePolicy, engines: &Arc<Engines>) -> Result<Self, DeviceError> {
+        let failed = |cause: String| DeviceError::EngineCore { device: "serve".to_owned(), core: cpu, cause };
+        let (orders, inbox) = unbounded();
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let counts = Arc::<Counts>::default();
+        let (for_core, counted) = (Arc::clone(engines), Arc::clone(&counts));
+        let thread = std::thread::Builder::new()
+            .name(format!("serve-{cpu}"))
+            .spawn(move || {
+                let prepared = prepare(cpu).and_then(|slot| {
+                    let queues = for_core.queues().map_err(|error| error.to_string())?;
+                    Ok((slot, queues))
+                });
+                match prepared {
+                    Ok((slot, queues)) => {
+                        let _ = ready.send(Ok(()));
+                        Core::new(inbox, for_core, queues, counted).run(idle);
+                        drop(slot);
+                    }
+                    Err(cause) => {
+                        let _ = ready.send(Err(cause));
+                    }
+                }
+            })
+            .map_err(|error| failed(error.to_string()))?;
+        match started.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => return Err(failed(cause)),
+            Err(error) => return Err(failed(error.to_string())),
+        }
+        Ok(Self { orders, thread: Some(thread), engines: Arc::clone(engines), counts })
+    }
+
+    /// Tells it something. Nothing happens if it has ended.
+    pub(super) fn tell(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    /// The way to it, for others.
+    pub(super) fn sender(&self) -> Sender<Order> {
+        self.orders.clone()
+    }
+}
+
+impl Drop for CoreHandle {
+    fn drop(&mut self) {
+        self.tell(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic was told by the hook; there is nothing else to learn.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Pins the thread and makes it a worker.
+fn prepare(cpu: usize) -> Result<WorkerSlot, String> {
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+        return Err("the cpu does not exist or may not be used by this process".to_owned());
+    }
+    WorkerSlot::claim().map_err(|error| error.to_string())
+}
+
+struct Core {
+    inbox: Receiver<Order>,
+    engines: Arc<Engines>,
+    queues: Vec<Option<Served>>,
+    tenants: Vec<Option<Tenant>>,
+    /// The queue that is asked first next time.
+    first: usize,
+    /// For RSA and ZIP: the queue, what did not fit into it, and how many it has.
+    to: [Way; 2],
+    /// Requests that are with an engine, by their tags.
+    aloft: Vec<Option<Box<Flight>>>,
+    tags: Vec<usize>,
+    done: Vec<Completion>,
+    counts: Arc<Counts>,
+}
+
+/// The way to an engine.
+struct Way {
+    queue: Box<dyn Queue>,
+    waiting: VecDeque<Request>,
+}
+
+impl Way {
+    fn load(&self) -> usize {
+        self.queue.in_flight() + self.waiting.len()
+    }
+}
+
+impl Core {
+    fn new(
+        inbox: Receiver<Order>,
+        engines: Arc<Engines>,
+        queues: [Box<dyn Queue>; 2],
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self {
+            inbox,
+            engines,
+            queues: Vec::new(),
+            tenants: Vec::new(),
+            first: 0,
+            to: queues.map(|queue| Way { queue, waiting: VecDeque::with_capacity(4 * DEPTH) }),
+            aloft: Vec::new(),
+            tags: Vec::new(),
+            done: Vec::with_capacity(BURST),
+            counts,
+        }
+    }
+
+    fn run(mut self, idle: IdlePolicy) {
+        let mut idle = Idle::new(idle);
+        let ticks = |time| Clock::get().ticks_of(time);
+        let (patience, beat) = (ticks(PATIENCE), ticks(BEAT));
+        let (mut beaten, mut count) = (clock::ticks(), 0_u32);
+        loop {
+            while let Ok(order) = self.inbox.try_recv() {
+                if !self.obey(order) {
+                    return;
+                }
+            }
+            let now = clock::ticks();
+            if now.wrapping_sub(beaten) > beat {
+                (beaten, count) = (now, count.wrapping_add(1));
+                self.queues.iter().flatten().for_each(|queue| queue.beat(count));
+                self.bury();
+            }
+            let moved = self.welcome() | self.serve(now, patience) | self.compute();
+            self.wake();
+            if moved {
+                idle.busy();
+            } else if self.tenants.iter().flatten().any(|tenant| tenant.agent.away() > 0) {
+                // It may want this cpu.
+                std::thread::yield_now();
+            } else if self.queues.is_empty() && self.tenants.is_empty() {
+                // Nothing costs anything until somebody opens a queue.
+                let Ok(order) = self.inbox.recv() else { return };
+                if !self.obey(order) {
+                    return;
+                }
+            } else if self.to.iter().all(|way| way.load() == 0) {
+                idle.wait();
+            }
+        }
+    }
+
+    /// Whether to go on.
+    fn obey(&mut self, order: Order) -> bool {
+        match order {
+            Order::Add(parts, space, tenant) => self.add(*parts, &space, tenant),
+            Order::Remove(id) => {
+                if let Some(queue) = self.queues.iter_mut().flatten().find(|queue| queue.id == id) {
+                    // Its user hears no more: it is gone.
+                    (queue.over, queue.closing) = (true, true);
+                }
+                self.bury();
+            }
+            Order::End(space) => {
+                if let Some(place) = self.tenant_of(&space)
+                    && let Some(tenant) = &mut self.tenants[place]
+                {
+                    tenant.over = true;
+                }
+                self.bury();
+            }
+            Order::Stop => {
+                self.queues.iter_mut().flatten().for_each(Served::fail);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn tenant_of(&self, space: &Arc<Space>) -> Option<usize> {
+        self.tenants
+            .iter()
+            .position(|tenant| tenant.as_ref().is_some_and(|tenant| Arc::ptr_eq(&tenant.space, space)))
+    }
+
+    fn add(&mut self, parts: Parts, space: &Arc<Space>, tenant: Option<Box<Tenant>>) {
+        if let Some(tenant) = tenant {
+            let place = place(&mut self.tenants);
+            self.tenants[place] = Some(*tenant);
+            // For as many requests as there can be now.
+            let most = self.tenants.iter().flatten().map(Tenant::limit).sum();
+            for tag in self.aloft.len()..most {
+                self.aloft.push(None);
+                self.tags.push(tag);
+            }
+        }
+        let Some(tenant) = self.tenant_of(space) else { return };
+        let mut queue = Served::new(parts);
+        queue.tenant = tenant;
+        let place = place(&mut self.queues);
+        self.queues[place] = Some(queue);
+    }
+
+    /// Queues and processes that are over, and have nothing under way, go.
+    fn bury(&mut self) {
+        for place in &mut self.queues {
+            if place.as_ref().is_some_and(|queue| queue.closing && queue.in_flight == 0) {
+                *place = None;
+            }
+        }
+        for (i, place) in self.tenants.iter_mut().enumerate() {
+            let has_queues = self.queues.iter().flatten().any(|queue| queue.tenant == i);
+            if !has_queues
+                && let Some(tenant) = place
+                && tenant.over
+                && tenant.is_home()
+            {
+                tenant.keys.clear(&self.engines);
+                *place = None;
+            }
+        }
+        shrink(&mut self.queues);
+        shrink(&mut self.tenants);
+    }
+
+    /// Goes on with what agents have done.
+    fn welcome(&mut self) -> bool {
+        let mut moved = false;
+        for place in 0..self.tenants.len() {
+            if let Some(tenant) = &mut self.tenants[place] {
+                tenant.refresh();
+            }
+            while let Some(flight) = self.tenants[place].as_mut().and_then(|tenant| tenant.agent.recv()) {
+                moved = true;
+                self.go(flight);
+            }
+        }
+        moved
+    }
+
+    /// Takes what queues have, each in its turn.
+    fn serve(&mut self, now: u64, patience: u64) -> bool {
+        let n = self.queues.len();
+        let mut next = None;
+        for place in (self.first..n).chain(0..self.first.min(n)) {
+            let Some(queue) = &mut self.queues[place] else { continue };
+            let ready = queue.ready(now, patience);
+            if ready == 0 {
+                continue;
+            }
+            let engine = match queue.work {
+                Work::Hpre => 0,
+                _ => 1,
+            };
+            let (tenant, weight) = (queue.tenant, queue.weight);
+            let Some(host) = &self.tenants[tenant] else { continue };
+            let room = DEPTH.saturating_sub(self.to[engine].load());
+            let take = ready.min(weight).min(room).min(host.free.len()).min(host.slots.free() / 2);
+            for _ in 0..take {
+                self.begin(place, tenant);
+            }
+            if take > 0 {
+                next.get_or_insert((place + 1) % n);
+            }
+        }
+        self.first = next.unwrap_or(if n == 0 { 0 } else { self.first % n });
+        next.is_some()
+    }
+
+    fn begin(&mut self, place: usize, tenant: usize) {
+        let Some(mut flight) = self.tenants[tenant].as_mut().and_then(|tenant| tenant.free.pop()) else {
+            return;
+        };
+        if let Some(queue) = &mut self.queues[place] {
+            let (index, words) = queue.take();
+            flight.take_off(place, index, words);
+            self.go(flight);
+        }
+    }
+
+    /// Goes on with a request.
+    #[inline]
+    fn go(&mut self, mut flight: Box<Flight>) {
+        let next = match context(&mut self.queues, &mut self.tenants, &self.engines, flight.queue) {
+            Some((Work::Hpre, mut context)) => hpre::go(&mut flight, &mut context),
+            Some((_, mut context)) => zip::go(&mut flight, &mut context),
+            None => Next::Done,
+        };
+        self.follow(flight, next);
+    }
+
+    fn follow(&mut self, mut flight: Box<Flight>, next: Next) {
+        match next {
+            Next::Errand => {
+                let tenant = self.queues[flight.queue].as_ref().map(|queue| queue.tenant);
+                if let Some(tenant) = tenant.and_then(|tenant| self.tenants[tenant].as_mut()) {
+                    tenant.news = true;
+                    tenant.agent.send(flight);
+                }
+            }
+            Next::Engine(engine, request) => {
+                // There are as many tags as there can be requests.
+                let Some(tag) = self.tags.pop() else { return };
+                self.aloft[tag] = Some(flight);
+                let way = &mut self.to[match engine {
+                    Engine::Rsa => 0,
+                    Engine::Zip => 1,
+                }];
+                way.waiting.push_back(request.with_tag(tag as u64));
+            }
+            Next::Done => {
+                let Some(queue) = &mut self.queues[flight.queue] else { return };
+                queue.give(flight.index, &flight.words);
+                self.counts.entries.fetch_add(1, Ordering::Relaxed);
+                if let Some(tenant) = &mut self.tenants[queue.tenant] {
+                    flight.land(&mut tenant.slots);
+                    tenant.free.push(flight);
+                }
+            }
+        }
+    }
+
+    /// Lets the engines work, and goes on with what they have done.
+    fn compute(&mut self) -> bool {
+        let mut moved = false;
+        for engine in 0..self.to.len() {
+            let way = &mut self.to[engine];
+            while let Some(request) = way.waiting.pop_front() {
+                if let Err(request) = way.queue.send(request) {
+                    way.waiting.push_front(request);
+                    break;
+                }
+            }
+            if way.queue.in_flight() == 0 {
+                continue;
+            }
+            way.queue.recv_burst(&mut self.done, BURST);
+            moved |= !self.done.is_empty();
+            let mut done = std::mem::take(&mut self.done);
+            for completion in done.drain(..) {
+                self.computed(completion);
+            }
+            self.done = done;
+        }
+        moved
+    }
+
+    fn computed(&mut self, mut completion: Completion) {
+        let tag = completion.request.tag as usize;
+        let Some(mut flight) = self.aloft.get_mut(tag).and_then(Option::take) else { return };
+        self.tags.push(tag);
+        let next = match context(&mut self.queues, &mut self.tenants, &self.engines, flight.queue) {
+            Some((Work::Hpre, mut context)) => hpre::computed(&mut flight, &completion, &mut context),
+            Some((_, mut context)) => zip::computed(&mut flight, &mut completion, &mut context),
+            None => Next::Done,
+        };
+        self.follow(flight, next);
+    }
+
+    /// Wakes agents that have something to do.
+    fn wake(&mut self) {
+        for tenant in self.tenants.iter_mut().flatten().filter(|tenant| tenant.news) {
+            tenant.news = false;
+            tenant.agent.wake();
+        }
+    }
+}
+
+/// What a request of a queue can use.
+fn context<'a>(
+    queues: &'a mut [Option<Served>],
+    tenants: &'a mut [Option<Tenant>],
+    engines: &'a Engines,
+    queue: usize,
+) -> Option<(Work, Context<'a>)> {
+    let queue = queues[queue].as_mut()?;
+    let tenant = tenants[queue.tenant].as_mut()?;
+    let (compress, level) = match queue.work {
+        Work::Compress(level) => (true, level),
+        _ => (false, 0),
+    };
+    let context = Context {
+        table: &tenant.table,
+        far: queue.far,
+        slots: &mut tenant.slots,
+        keys: &mut tenant.keys,
+        engines,
+        streams: &mut queue.streams,
+        compress,
+        level,
+        in_place: queue.in_place,
+    };
+    Some((queue.work, context))
+}
+
+/// A place that nobody has.
+fn place<T>(list: &mut Vec<Option<T>>) -> usize {
+    match list.iter().position(Option::is_none) {
+        Some(place) => place,
+        None => {
+            list.push(None);
+            list.len() - 1
+        }
+    }
+}
+
+/// Forgets places at the end that nobody has.
+fn shrink<T>(list: &mut Vec<Option<T>>) {
+    while list.last().is_some_and(Option::is_none) {
+        list.pop();
+    }
+}
