@@ -369,15 +369,18 @@ impl<E: Entry> QmQueue<E> {
     }
 
     /// Tells a device that completions were taken.
-    ///
-    /// In the memory of a file that is served, this would hide from the server what was rung for before it has looked; and it
-    /// counts completions by itself. So it is told only when somebody is about to wait.
     #[inline]
     pub(super) fn acknowledge(&mut self) {
-        if self.taken && self.info.extensions.is_none() && self.lost().is_none() {
+        if self.taken && self.hears_of_taken() && self.lost().is_none() {
             self.taken = false;
             self.doorbell(Command::Taken, self.head, 0);
         }
+    }
+
+    /// Whether the device wants to know what was taken. In the memory of a file that is served, that would hide from the server
+    /// what was rung for before it has looked; and it knows when a completion is new by itself.
+    fn hears_of_taken(&self) -> bool {
+        self.info.extensions.is_none()
     }
 
     /// Receives an entry, waiting up to `timeout` for it. `None` at once when nothing is in flight.
@@ -409,8 +412,10 @@ impl<E: Entry> QmQueue<E> {
     /// [`Lost`].
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), Lost> {
         self.ring()?;
-        self.taken = false;
-        self.doorbell(Command::Taken, self.head, 1);
+        if self.hears_of_taken() {
+            self.taken = false;
+            self.doorbell(Command::Taken, self.head, 1);
+        }
         match self.file.wait(timeout.min(WAIT)) {
             Heard::Ready | Heard::Nothing => Ok(()),
             Heard::Failed if self.has_failed() => Err(self.lose(Lost::Device)),
