@@ -103,7 +103,7 @@ pub struct Mapping {
 enum Source {
     /// From `hugepage-rs`, to be returned with the same layout.
     HugepageRs(Layout),
-    /// Anonymous private memory of our own `mmap`.
+    /// Of our own `mmap`: private memory, or a device's.
     Anonymous,
     Memfd(OwnedFd),
     /// Pages of a file that somebody else has made.
@@ -311,6 +311,31 @@ impl fmt::Debug for Mapping {
     }
 }
 
+impl Mapping {
+    /// Maps memory of a device: `bytes` of its file from `offset`, both whole pages of 4 KiB. It stays what the device makes of
+    /// it; nothing is populated, locked or bound.
+    ///
+    /// # Errors
+    /// [`MemError::Foreign`]: what the system call says.
+    pub fn of_device(file: BorrowedFd<'_>, offset: u64, bytes: usize) -> Result<Self, MemError> {
+        let fail = |cause| MemError::Foreign { bytes, cause };
+        let page = PageSize::Size4K;
+        if bytes == 0 || !bytes.is_multiple_of(page.bytes()) || !offset.is_multiple_of(page.bytes() as u64) {
+            let cause = format!("{bytes} bytes from {offset:#x} are not whole pages of {page}");
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, cause)));
+        }
+        let offset = libc::off_t::try_from(offset).map_err(|e| fail(io::Error::other(e)))?;
+        let ptr = map_at(bytes, libc::MAP_SHARED, file.as_raw_fd(), offset).map_err(fail)?;
+        let source = Source::Anonymous;
+        let this = Self { ptr, len: bytes, page, locked: true, numa_node: None, fallback: None, source };
+        // SAFETY: the mapping that this value owns; the advice keeps it from children and changes no byte.
+        if unsafe { libc::madvise(this.ptr.as_ptr().cast(), bytes, libc::MADV_DONTFORK) } != 0 {
+            return Err(fail(io::Error::last_os_error()));
+        }
+        Ok(this)
+    }
+}
+
 fn map_private(len: usize, page: PageSize) -> io::Result<(NonNull<u8>, Source)> {
     // hugepage-rs maps the default hugepage size only, and panics where the kernel has no hugetlb at all.
     if page == PageSize::Size2M && default_hugepage_bytes() == Some(page.bytes()) {
@@ -466,11 +491,25 @@ mod tests {
             ours.as_ptr().add(4096 + 77).write(5);
             assert_eq!(theirs.as_ptr().add(77).read(), 5);
         }
-        for (offset, bytes) in
-            [(0, 0), (1, 4096), (0, 4095), (12_288, 8192), (u64::MAX & !4095, 8192), (16_384, 4096)]
-        {
+        for (offset, bytes) in [(0, 0), (1, 4096), (0, 4095), (12_288, 8192), (!4095, 8192), (16_384, 4096)] {
             let e = Mapping::of_memfd(fd(), offset, bytes).unwrap_err();
             assert!(matches!(e, MemError::Foreign { .. }), "{offset} {bytes}: {e}");
+        }
+    }
+
+    #[test]
+    fn memory_of_a_device_is_mapped_where_it_is_and_not_given_on() {
+        let ours =
+            Mapping::new(16_384, PageChoice::Exactly(PageSize::Size4K), Sharing::Shared, None).unwrap();
+        let devices = Mapping::of_device(ours.memfd().unwrap(), 8192, 8192).unwrap();
+        assert_eq!((devices.len(), devices.memfd().is_none()), (8192, true));
+        // SAFETY: inside both mappings.
+        unsafe {
+            ours.as_ptr().add(8192 + 5).write(7);
+            assert_eq!(devices.as_ptr().add(5).read(), 7);
+        }
+        for (offset, bytes) in [(0, 0), (1, 4096), (4096, 4095)] {
+            assert!(Mapping::of_device(ours.memfd().unwrap(), offset, bytes).is_err(), "{offset} {bytes}");
         }
     }
 

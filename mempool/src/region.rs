@@ -45,6 +45,35 @@ impl Region {
         Ok(Self { mapping, mode, dma })
     }
 
+    /// Takes the DMA addresses of `mapping` from whoever has made the memory: pieces of it in their order, each with the address
+    /// of its first byte and its length.
+    ///
+    /// # Errors
+    /// [`MemError::Foreign`]: the pieces are not whole pages, or not as long as the mapping together.
+    pub fn of_pieces(mapping: Mapping, domain: &Domain, pieces: &[(Iova, usize)]) -> Result<Self, MemError> {
+        let page = mapping.page_size().bytes();
+        let whole = |(iova, len): &(Iova, usize)| {
+            let end = iova.checked_add(*len as u64);
+            *len > 0 && len.is_multiple_of(page) && iova.0.is_multiple_of(page as u64) && end.is_some()
+        };
+        let total = pieces.iter().try_fold(0_usize, |total, (_, len)| total.checked_add(*len));
+        if !pieces.iter().all(whole) || total != Some(mapping.len()) {
+            let cause = format!("its pieces {pieces:?} are not its {} bytes in whole pages", mapping.len());
+            let cause = std::io::Error::new(std::io::ErrorKind::InvalidData, cause);
+            return Err(MemError::Foreign { bytes: mapping.len(), cause });
+        }
+        let dma = match pieces {
+            [(first, _)] => DmaTable::Linear(*first),
+            _ => {
+                let pages = pieces
+                    .iter()
+                    .flat_map(|(iova, len)| (0..*len).step_by(page).map(|offset| Pa(iova.0 + offset as u64)));
+                DmaTable::PerPage(pages.collect())
+            }
+        };
+        Ok(Self { mapping, mode: domain.mode(), dma })
+    }
+
     /// The memory itself.
     #[must_use]
     pub fn mapping(&self) -> &Mapping {
@@ -193,6 +222,31 @@ mod tests {
         assert!(!r.is_contiguous(Va(va + 4 * page - 1), 2), "the end of the region");
         assert_eq!(r.runs().len(), 2);
         assert_eq!(r.iova_of(Va(va + 2 * page + 7)), Some(Iova(5 * page as u64 + 7)));
+    }
+
+    #[test]
+    fn pieces_of_a_device_have_the_addresses_that_it_says() {
+        let domain = Domain::new(DmaMode::NoIommu);
+        let mapping =
+            || Mapping::new(4 * 4096, PageChoice::Exactly(PageSize::Size4K), Sharing::Shared, None).unwrap();
+        let two = [(Iova(0x8000), 8192), (Iova(0x2000), 8192)];
+        let r = Region::of_pieces(mapping(), &domain, &two).unwrap();
+        let va = r.mapping().va().0;
+        let runs: Vec<_> = r.runs().iter().map(|run| (run.iova, run.len)).collect();
+        assert_eq!(runs, two);
+        assert_eq!(r.iova_of(Va(va + 8192 + 5)), Some(Iova(0x2005)));
+        assert!(r.is_contiguous(Va(va), 8192) && !r.is_contiguous(Va(va + 8000), 500));
+        let one = Region::of_pieces(mapping(), &domain, &[(Iova(0x7000_0000), 4 * 4096)]).unwrap();
+        assert_eq!(one.runs().len(), 1);
+        for wrong in [
+            &[(Iova(0x8000), 8192)][..],
+            &[(Iova(0x8001), 16_384)],
+            &[(Iova(0x8000), 16_383), (Iova(0), 1)],
+            &[(Iova(!4095), 16_384)],
+            &[],
+        ] {
+            assert!(Region::of_pieces(mapping(), &domain, wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -341,22 +341,25 @@ fn renew_memory<E: Entry>(qm: &QmQueue<E>, memory: &mut Replayed, device: &str) 
 
 /// Makes sure that the device touches nothing of a queue's requests any more. Whether that is certain.
 fn halt<E: Entry>(qm: &mut QmQueue<E>) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    match qm.stop() {
-        Ok(()) => return true,
-        // Who could touch it is gone.
-        Err(Errno::NOTCONN | Errno::NODEV | Errno::CONNABORTED) => return true,
-        Err(cause) => tracing::error!("{}: a queue is not given back: {cause}", qm.info().name),
-    }
+    const PATIENCE: Duration = Duration::from_secs(5);
     let begun = Instant::now();
     while qm.in_flight() > 0 && begun.elapsed() < PATIENCE {
         match qm.take() {
             Ok(Some(_)) => {}
             Ok(None) => std::thread::yield_now(),
-            Err(_) => return false,
+            Err(_) => break,
         }
     }
-    qm.in_flight() == 0
+    let is_idle = qm.in_flight() == 0;
+    match qm.stop() {
+        Ok(()) => true,
+        // Who could touch it is gone.
+        Err(Errno::NOTCONN | Errno::NODEV | Errno::CONNABORTED) => true,
+        Err(cause) => {
+            tracing::error!("{}: a queue is not given back: {cause}", qm.info().name);
+            is_idle
+        }
+    }
 }
 
 impl<D: Driver> Queue for Channel<D> {

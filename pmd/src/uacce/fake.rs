@@ -33,6 +33,10 @@ pub(super) struct Plan {
     pub(super) entry_bytes: usize,
     /// What the driver says of depths; `None`: it does not.
     pub(super) info: Option<QpInfo>,
+    /// Answers to GET_SS_DMA, one by one.
+    pub(super) slices: Vec<u64>,
+    /// Bytes behind the queue, for memory that is reserved.
+    pub(super) reserve: usize,
 }
 
 impl Plan {
@@ -44,6 +48,8 @@ impl Plan {
             words: Some("share heartbeat null"),
             entry_bytes: 64,
             info: None,
+            slices: Vec::new(),
+            reserve: 0,
         }
     }
 
@@ -179,7 +185,7 @@ impl Opener for Fake {
             return Err((*errno).into());
         }
         self.open.fetch_add(1, Ordering::SeqCst);
-        let bytes = PAGE * 2 + self.layout().bytes;
+        let bytes = PAGE * 2 + self.layout().bytes + self.plan.reserve;
         let memory =
             Mapping::new(bytes, PageChoice::Exactly(PageSize::Size4K), Sharing::Shared, None).unwrap();
         let file = FakeFile {
@@ -190,6 +196,8 @@ impl Opener for Fake {
             kind: Mutex::new(0),
             // A server that comes later knows nothing of this file.
             dead: Arc::default(),
+            given: Arc::default(),
+            polled: AtomicUsize::new(0),
             lineage: Lineage::of_this_process().unwrap(),
         };
         Ok(Box::new(file))
@@ -203,6 +211,9 @@ struct FakeFile {
     stop: Arc<AtomicBool>,
     kind: Mutex<u16>,
     dead: Arc<AtomicBool>,
+    /// Completions so far, and up to which somebody was told by poll.
+    given: Arc<AtomicUsize>,
+    polled: AtomicUsize,
     lineage: Lineage,
 }
 
@@ -232,7 +243,7 @@ impl QueueFile for FakeFile {
         self.memory.memfd().unwrap()
     }
 
-    fn call(&self, command: u32, argument: &mut [u8]) -> Result<(), Errno> {
+    fn call(&self, command: u32, argument: &mut [u8]) -> Result<u32, Errno> {
         if self.is_dead() {
             return Err(Errno::NOTCONN);
         }
@@ -258,6 +269,7 @@ impl QueueFile for FakeFile {
                     kind: *self.kind.lock().unwrap(),
                     stop: Arc::clone(&self.stop),
                     dead: Arc::clone(&self.dead),
+                    given: Arc::clone(&self.given),
                 };
                 *self.server.lock().unwrap() = Some(std::thread::spawn(move || server.serve()));
             }
@@ -269,31 +281,33 @@ impl QueueFile for FakeFile {
                 let at = maps.iter().position(|map| map.address == address).ok_or(Errno::NOENT)?;
                 maps.remove(at);
             }
+            abi::GET_SS_DMA => {
+                let index = u64::from_ne_bytes(argument.try_into().unwrap()) as usize;
+                let slices = &self.device.plan.slices;
+                let slice = slices.get(index).ok_or(Errno::INVAL)?;
+                argument.copy_from_slice(&slice.to_ne_bytes());
+                return Ok(u32::from(index + 1 < slices.len()));
+            }
             _ => return Err(Errno::NOTTY),
         }
-        Ok(())
+        Ok(0)
     }
 
     fn wait(&self, timeout: Duration) -> Heard {
         let (begun, regions) = (Instant::now(), self.regions());
-        let layout = self.device.layout();
+        let version = self.device.version();
         loop {
             if self.is_dead() {
                 return Heard::Failed;
             }
-            // By the completion that the user would look at next, as it has told.
-            let bell = regions.double(self.device.version().doorbell_at()).load(Ordering::Acquire);
-            let head =
-                Doorbell::of(bell, self.device.version()).filter(|bell| bell.command == Command::Taken);
-            let ready = head.is_none_or(|head| {
-                let at = dus() + layout.completion(head.index) + 8;
-                let phase = regions.double(at).load(Ordering::Acquire) >> 48 & 1;
-                let before = if head.index == 0 { layout.cq_depth - 1 } else { head.index - 1 };
-                let last =
-                    regions.double(dus() + layout.completion(before) + 8).load(Ordering::Acquire) >> 48 & 1;
-                // New if it is of the round of the one before; at the front, if it is not.
-                (phase == last) == (head.index != 0) && (phase, last) != (0, 0)
-            });
+            let given = self.given.load(Ordering::SeqCst);
+            // What was taken is known if the last doorbell says so. If not, each completion is told of once.
+            let bell = regions.double(version.doorbell_at()).load(Ordering::Acquire);
+            let taken = Doorbell::of(bell, version).filter(|bell| bell.command == Command::Taken);
+            let ready = match taken {
+                Some(bell) => usize::from(bell.index) != given % usize::from(self.device.layout().cq_depth),
+                None => self.polled.swap(given, Ordering::SeqCst) != given,
+            };
             if ready {
                 return Heard::Ready;
             }
@@ -329,6 +343,7 @@ struct Server {
     kind: u16,
     stop: Arc<AtomicBool>,
     dead: Arc<AtomicBool>,
+    given: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -384,6 +399,7 @@ impl Server {
                 if cq_tail == self.layout.cq_depth {
                     (cq_tail, phase) = (0, !phase);
                 }
+                self.given.fetch_add(1, Ordering::SeqCst);
             }
         }
     }

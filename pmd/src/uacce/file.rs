@@ -30,8 +30,8 @@ pub(super) trait QueueFile: Send + Sync {
     /// The file whose pages are the regions.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// A call, with as many bytes of argument as the number of the command says.
-    fn call(&self, command: u32, argument: &mut [u8]) -> Result<(), Errno>;
+    /// A call, with as many bytes of argument as the number of the command says. Some return a number.
+    fn call(&self, command: u32, argument: &mut [u8]) -> Result<u32, Errno>;
 
     /// Waits for a completion.
     fn wait(&self, timeout: Duration) -> Heard;
@@ -60,7 +60,7 @@ impl QueueFile for KernelFile {
         self.0.as_fd()
     }
 
-    fn call(&self, command: u32, argument: &mut [u8]) -> Result<(), Errno> {
+    fn call(&self, command: u32, argument: &mut [u8]) -> Result<u32, Errno> {
         // The size is in the command (asm-generic/ioctl.h): drivers read and write no more.
         let bytes = (command >> 16 & 0x3fff) as usize;
         if argument.len() != bytes {
@@ -69,10 +69,8 @@ impl QueueFile for KernelFile {
         let pointer = if bytes == 0 { std::ptr::null_mut() } else { argument.as_mut_ptr() };
         // SAFETY: the descriptor is open, and the argument has as many bytes as the command says, to be read and written.
         let result = unsafe { libc::ioctl(self.0.as_raw_fd(), command.into(), pointer) };
-        if result < 0 {
-            return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO));
-        }
-        Ok(())
+        u32::try_from(result)
+            .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
     }
 
     fn wait(&self, timeout: Duration) -> Heard {
@@ -131,11 +129,6 @@ impl Mapped {
 
     pub(super) fn len(&self) -> usize {
         self.bytes
-    }
-
-    /// Where it is in this process.
-    pub(super) fn first(&self) -> NonNull<u8> {
-        self.first
     }
 
     /// Whether the process that maps it is another.
@@ -255,7 +248,7 @@ mod tests {
     fn a_child_has_no_region_and_unmaps_nothing() {
         let memory = memory(1);
         let region = map(&memory, 0, 4096);
-        let first = region.first();
+        let first = region.first;
         // Held by both: the parent's drop comes after the child has ended.
         let held = super::super::fork::tests::holds_in_a_child(|| {
             let mut resident = 0;

@@ -92,6 +92,6 @@ fn tell(file: &dyn QueueFile, command: u32, map: &Map) -> Result<(), Refused> {
         // It does not know it, which is what is wanted.
         Err(Errno::NOENT) if command == UNSHARE => Ok(()),
         Err(cause) => Err(Refused { call: if command == SHARE { "SHARE" } else { "UNSHARE" }, cause }),
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ mod hpre;
 mod memory;
 mod operands;
 pub mod queue;
+mod reserve;
 mod scratch;
 pub mod serve;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use self::device::{UacceDevice, UacceOptions};
 pub use self::discover::{DiscoverError, Extensions, Roots, UacceInfo};
 pub use self::error::{Lost, UacceError};
 pub use self::queue::QmQueue;
+pub use self::reserve::Reserved;
 
 /// Where `warpdrive serve` presents its devices, as a tree with `dev` and `class`.
 pub const EXPOSE: &str = "/run/warpdrive";

@@ -369,15 +369,18 @@ impl<E: Entry> QmQueue<E> {
     }
 
     /// Tells a device that completions were taken.
-    ///
-    /// In the memory of a file that is served, this would hide from the server what was rung for before it has looked, and it
-    /// counts completions by itself: such a device is not told.
     #[inline]
     pub(super) fn acknowledge(&mut self) {
-        if self.taken && self.info.extensions.is_none() && self.lost().is_none() {
+        if self.taken && self.hears_of_taken() && self.lost().is_none() {
             self.taken = false;
             self.doorbell(Command::Taken, self.head, 0);
         }
+    }
+
+    /// Whether the device wants to know what was taken. In the memory of a file that is served, that would hide from the server
+    /// what was rung for before it has looked; and it knows when a completion is new by itself.
+    fn hears_of_taken(&self) -> bool {
+        self.info.extensions.is_none()
     }
 
     /// Receives an entry, waiting up to `timeout` for it. `None` at once when nothing is in flight.
@@ -409,7 +412,7 @@ impl<E: Entry> QmQueue<E> {
     /// [`Lost`].
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), Lost> {
         self.ring()?;
-        if self.info.extensions.is_none() {
+        if self.hears_of_taken() {
             self.taken = false;
             self.doorbell(Command::Taken, self.head, 1);
         }

@@ -36,13 +36,6 @@ impl Arena {
         &self.domain
     }
 
-    /// Makes blocks come from a region that devices know already.
-    pub(super) fn add(&self, region: &Arc<Region>) -> Result<(), String> {
-        let smm = Smm::init(Arc::clone(region), ALIGN).map_err(|e| e.to_string())?;
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).push(smm);
-        Ok(())
-    }
-
     /// A block of zeros.
     pub(super) fn alloc(self: &Arc<Self>, bytes: usize) -> Result<Block, String> {
         let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);

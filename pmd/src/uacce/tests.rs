@@ -6,27 +6,28 @@ use std::time::{Duration, Instant};
 use warpdrive_mempool::{DmaMode, Domain, Mempool, Packet, PageChoice, PageSize, PoolConfig};
 
 use super::device::UacceDevice;
+use super::discover::UacceInfo;
 use super::fake::{Engine, Fake, Plan};
+use super::file::Opener;
 use crate::conformance::{DeviceRig, check_device};
 use crate::device::{Completion, Device, DeviceError, Queue, Request, SessionId, SessionSpec, Status};
 
 mod faults;
 mod hpre;
 mod memory;
+mod served;
 mod zip;
 mod zip_streams;
 
-/// A fake device behind the trait, with packets.
-struct Bench {
-    fake: Fake,
+/// A device with packets.
+struct Desk {
     pool: Mempool,
     device: UacceDevice,
 }
 
-impl Bench {
-    fn new(plan: Plan, engine: Engine) -> Self {
-        let fake = Fake::new(plan, engine);
-        let domain = Domain::new(DmaMode::Sva);
+impl Desk {
+    fn new(info: Arc<UacceInfo>, opener: Arc<dyn Opener>) -> Self {
+        let domain = Domain::new(info.mode());
         let config = PoolConfig {
             buffers: 1024,
             size: 4096,
@@ -34,8 +35,8 @@ impl Bench {
             ..PoolConfig::default()
         };
         let pool = Mempool::new(&config, &domain).unwrap();
-        let device = UacceDevice::open_with("bench", fake.info(), &domain, Arc::new(fake.clone())).unwrap();
-        Self { fake, pool, device }
+        let device = UacceDevice::open_with("bench", info, &domain, opener).unwrap();
+        Self { pool, device }
     }
 
     fn session(&self, spec: SessionSpec) -> SessionId {
@@ -60,6 +61,27 @@ impl Bench {
         request.set_src(0..input.len()).unwrap();
         request.set_output(output, 0..room).unwrap();
         request
+    }
+}
+
+/// A fake device behind the trait.
+struct Bench {
+    fake: Fake,
+    desk: Desk,
+}
+
+impl Bench {
+    fn new(plan: Plan, engine: Engine) -> Self {
+        let fake = Fake::new(plan, engine);
+        Self { desk: Desk::new(fake.info(), Arc::new(fake.clone())), fake }
+    }
+}
+
+impl std::ops::Deref for Bench {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
     }
 }
 

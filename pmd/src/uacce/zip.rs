@@ -4,6 +4,7 @@
 //! wants one.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use warpdrive_mempool::{Fault, Iova};
 
@@ -34,12 +35,16 @@ pub(super) struct Work {
     open_blocks: bool,
     /// Whether input is cut where the output might have no room for it.
     cut: bool,
+    /// Whether streams are remembered by the queue that they began with, rather than by their context alone.
+    bound: bool,
 }
 
 /// The driver of a queue.
 pub(super) struct Zip {
     /// Given to the next entry.
     tag: u32,
+    /// Which queue it is, among all of this process.
+    queue: u64,
 }
 
 /// What is remembered of a request.
@@ -73,7 +78,8 @@ impl Driver for Zip {
     }
 
     fn open(_parts: &Parts<Work>, _depth: usize) -> Result<Self, String> {
-        Ok(Self { tag: 0 })
+        static QUEUES: AtomicU64 = AtomicU64::new(0);
+        Ok(Self { tag: 0, queue: QUEUES.fetch_add(1, Ordering::Relaxed) })
     }
 
     fn describe(info: &UacceInfo) -> (Vec<&'static str>, &'static str) {
@@ -109,7 +115,7 @@ impl Driver for Zip {
             Ok(done) => done,
             // What would have sufficed, if nothing remains secret: compression alone knows.
             Err(Status::NoSpace { .. }) => {
-                (Err(Status::NoSpace { needed: work.bound(request) }), Report::default())
+                (Err(Status::NoSpace { needed: work.worst(request) }), Report::default())
             }
             Err(status) => (Err(status), Report::default()),
         }
@@ -164,14 +170,28 @@ impl Work {
                 info.name, config.window_bits
             )
         })?;
+        let is_hardware = info.extensions.is_none();
+        if compress && !is_hardware && config.window_bits != 15 {
+            return Err(format!(
+                "{} looks 2^15 bytes back at any rate, and was asked for 2^{}. Remedy: 15 as the window's logarithm",
+                info.name, config.window_bits
+            ));
+        }
         let format = match config.format {
             ZipFormat::Deflate => abi::Format::Deflate,
             ZipFormat::Zlib => abi::Format::Zlib,
             ZipFormat::Gzip => abi::Format::Gzip,
         };
         let level = (compress && takes_levels).then_some(config.level);
-        let is_hardware = info.extensions.is_none();
-        Ok(Self { format, window, level, open_blocks: !is_hardware, cut: is_hardware, session })
+        Ok(Self {
+            format,
+            window,
+            level,
+            open_blocks: !is_hardware,
+            cut: is_hardware,
+            bound: !is_hardware,
+            session,
+        })
     }
 
     fn config(&self) -> &ZipConfig {
@@ -179,7 +199,7 @@ impl Work {
     }
 
     /// Room that suffices, or 0 if that is not known.
-    fn bound(&self, request: &Request) -> u32 {
+    fn worst(&self, request: &Request) -> u32 {
         match self.config().op {
             // Nine bits for each byte are the worst, as the fixed code has them; headers and trailers have 18 bytes.
             ZipOp::Compress => request.src_len().saturating_add(request.src_len() / 8).saturating_add(64),
@@ -219,7 +239,7 @@ impl Zip {
         let (before_input, before_output, finish) = if compress {
             let finish = ends(work, request.flush)?;
             let header = frame::header(&work.session);
-            let start = dst.get_mut(..header.len()).ok_or(Status::NoSpace { needed: work.bound(request) })?;
+            let start = dst.get_mut(..header.len()).ok_or(Status::NoSpace { needed: work.worst(request) })?;
             start.copy_from_slice(&header);
             (0, header.len(), finish)
         } else {

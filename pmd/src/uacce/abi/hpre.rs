@@ -13,20 +13,22 @@ pub enum Algorithm {
     NoCrt = 0,
     /// RSA by the Chinese remainders.
     Crt = 1,
-    /// Nothing is read, computed or written: of devices with [`extension::NULL`](super::extension::NULL).
-    Null = 0x1f,
 }
 
 impl Algorithm {
     /// By its number; `None`: one that is not known here.
     #[must_use]
     pub fn of(number: u32) -> Option<Self> {
-        [Self::NoCrt, Self::Crt, Self::Null].into_iter().find(|a| *a as u32 == number)
+        [Self::NoCrt, Self::Crt].into_iter().find(|a| *a as u32 == number)
     }
 }
 
 /// The bits of an error.
 const ERRORS: u32 = 0x1ff_ffff;
+
+/// The number of an algorithm that reads, computes and writes nothing, of devices with
+/// [`extension::NULL`](super::extension::NULL).
+pub const NULL: u32 = 0x1f;
 
 /// How far the device is: bits 30 and 31 of the first word.
 pub const NEW: u32 = 1;
@@ -65,6 +67,14 @@ impl Entry {
         for (at, value) in [(2, addresses.key), (4, addresses.input), (6, addresses.output), (8, tag)] {
             (this.0[at], this.0[at + 1]) = (value as u32, (value >> 32) as u32);
         }
+        this
+    }
+
+    /// One of [`NULL`].
+    #[must_use]
+    pub fn null(tag: u64) -> Self {
+        let mut this = Self::new(Algorithm::NoCrt, 8, Addresses::default(), tag);
+        this.0[0] = NULL | NEW << 30;
         this
     }
 
@@ -123,7 +133,6 @@ pub fn key_bytes(algorithm: Algorithm, operand: usize) -> usize {
     match algorithm {
         Algorithm::NoCrt => 2 * operand,
         Algorithm::Crt => operand / 2 * 5,
-        Algorithm::Null => 0,
     }
 }
 
@@ -144,7 +153,8 @@ mod tests {
         assert_eq!((entry.algorithm(), entry.operand(), entry.addresses()), (1, 256, addresses));
         assert_eq!((entry.tag(), entry.ended()), (0xabcd_0000_0042, None));
         assert_eq!(Algorithm::of(entry.algorithm()), Some(Algorithm::Crt));
-        assert_eq!((Algorithm::of(5), Algorithm::of(0x1f)), (None, Some(Algorithm::Null)));
+        assert_eq!((Algorithm::of(5), Algorithm::of(NULL)), (None, None));
+        assert_eq!((Entry::null(7).0[0], Entry::null(7).tag()), (0x4000_001f, 7));
     }
 
     #[test]

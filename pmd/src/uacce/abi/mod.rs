@@ -25,7 +25,7 @@ const READ_WRITE: u32 = 3;
 
 /// Starts a queue: before, nothing is taken from it; afterwards no region can be added.
 pub const START: u32 = ioctl(NONE, 0, b'W', 0);
-/// Gives a queue back; the file can still be closed afterwards.
+/// Gives a queue back; the file can still be closed afterwards. When it returns, the device touches nothing for the queue any more.
 pub const PUT_Q: u32 = ioctl(NONE, 0, b'W', 1);
 /// The DMA address of a slice of the static share region, without an IOMMU. The argument is the slice's number.
 pub const GET_SS_DMA: u32 = ioctl(READ, size_of::<u64>(), b'W', 3);
@@ -140,7 +140,7 @@ pub mod extension {
     pub const ZLIB: &str = "zlib";
     /// gzip can be had, whatever `algorithms` says.
     pub const GZIP: &str = "gzip";
-    /// There is an operation that does nothing ([`Algorithm::Null`](super::hpre::Algorithm::Null)).
+    /// There is an operation that does nothing ([`hpre::NULL`](super::hpre::NULL)).
     pub const NULL: &str = "null";
 }
 

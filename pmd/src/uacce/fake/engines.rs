@@ -39,7 +39,7 @@ pub(in crate::uacce) fn rsa() -> Engine {
         let number = |bytes: &[u8]| BigUint::from_bytes_be(bytes);
         let input = || number(bytes(at.input, operand));
         let output = match Algorithm::of(entry.algorithm()) {
-            Some(Algorithm::Null) => None,
+            _ if entry.algorithm() == hpre::NULL => None,
             Some(Algorithm::Crt) => {
                 let key = bytes(at.key, hpre::key_bytes(Algorithm::Crt, operand));
                 let parts: Vec<_> = key.chunks(operand / 2).map(number).collect();

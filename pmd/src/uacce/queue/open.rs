@@ -42,7 +42,7 @@ pub(super) fn check(info: &UacceInfo) -> Result<Version, String> {
 pub(super) fn layout(file: &dyn QueueFile, entry_bytes: usize, dus_bytes: usize) -> Result<Layout, String> {
     let mut info = QpInfo::default().bytes();
     let (told, sq_depth, cq_depth) = match file.call(QM_SET_QP_INFO, &mut info) {
-        Ok(()) => {
+        Ok(_) => {
             let QpInfo { entry_bytes, sq_depth, cq_depth, .. } = QpInfo::of(info);
             (entry_bytes as usize, sq_depth, cq_depth)
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
 use rustix::io::Errno;
@@ -17,6 +18,9 @@ use super::server::{DeviceConfig, Function, Inputs, Registry, SpaceOwner};
 use super::{Accelerator, Permissions, Process, QueueFile, Waker};
 use crate::uacce::abi::qm::{Command, DEPTH, Doorbell, Layout, QpContext, QpInfo, Version};
 use crate::uacce::abi::{self, Region, Share, attribute};
+
+/// How long the end of what is under way is waited for when a queue is given back.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Queues of a device that are open.
 #[derive(Default)]
@@ -264,8 +268,12 @@ impl OpenQueue {
     fn put(&self) {
         let mut state = locked(&self.state);
         state.permit = None;
-        if std::mem::take(&mut state.started) {
-            let _ = self.orders.send(Order::Remove(self.id));
+        if std::mem::take(&mut state.started) && self.orders.send(Order::Remove(self.id)).is_ok() {
+            // Who gives a queue back frees its buffers: nothing may be under way then. The core has the other reference.
+            let deadline = Instant::now() + PATIENCE;
+            while Arc::strong_count(&self.shared) > 1 && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_micros(50));
+            }
         }
     }
 

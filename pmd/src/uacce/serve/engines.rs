@@ -100,7 +100,6 @@ impl Engines {
                 RawSession::from_crt(&numbers, ORIGIN)
             }
             Algorithm::NoCrt => RawSession::from_exponent(number(0, whole), number(whole, whole), ORIGIN),
-            Algorithm::Null => return Err(Errno::INVAL),
         };
         let session = session
             .inspect_err(|e| {

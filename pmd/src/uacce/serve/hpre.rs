@@ -5,7 +5,7 @@ use super::flight::{Errand, Failure, Flight, Piece};
 use super::ring::Words;
 use super::work::{Context, Engine, Next};
 use crate::device::{Completion, Request, Segment, SessionId, Status};
-use crate::uacce::abi::hpre::{Algorithm, ENTRY, Entry, error, key_bytes};
+use crate::uacce::abi::hpre::{ENTRY, Entry, NULL, error, key_bytes};
 
 /// Where the number is in the source, behind the longest key.
 const INPUT: usize = 2560;
@@ -64,7 +64,7 @@ fn try_go(flight: &mut Flight, context: &mut Context<'_>) -> Result<Next, Failur
 
 fn begin(flight: &mut Flight, context: &mut Context<'_>) -> Result<Next, Failure> {
     let entry = entry(&flight.words);
-    if entry.algorithm() == Algorithm::Null as u32 {
+    if entry.algorithm() == NULL {
         end(flight, 0);
         return Ok(Next::Done);
     }

@@ -209,6 +209,9 @@ fn compute(flight: &mut Flight, asked: &Asked, context: &mut Context<'_>) -> Res
     // SAFETY: what is the server's own is the flight's alone. What is the process's may be changed by it at any time, the
     // output always and the input only where that is permitted by `in_place`: engines take whatever bytes they find.
     let mut request = unsafe { Request::raw(session, source, Segment::default(), output) };
+    if context.compress && !asked.finish {
+        request.flush = Flush::Sync; // blocks to which others are appended
+    }
     if let Some(stream) = flight.stream.take() {
         request.set_stream(stream, if asked.finish { Flush::Finish } else { Flush::Sync });
         if !context.compress {
@@ -246,6 +249,7 @@ pub(super) fn computed(flight: &mut Flight, done: &mut Completion, context: &mut
         }
         Status::NoSpace { .. } => ended = Ended { status: status::FULL, ..Ended::default() },
         Status::Fault(_) => ended = Ended { status: status::ADDRESS, ..Ended::default() },
+        Status::Truncated => ended = Ended { status: status::TRUNCATED, ..Ended::default() },
         _ => ended = Ended { status: status::DATA, ..Ended::default() },
     }
     ended.last_block &= is_stream;

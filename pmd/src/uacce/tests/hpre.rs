@@ -4,14 +4,14 @@ use crate::engine::rsa::{
 };
 use crate::uacce::fake::engines;
 
-const RSA_1024: &str = include_str!("../../../tests/data/rsa/rsa1024.pem");
-const RSA_2048: &str = include_str!("../../../tests/data/rsa/rsa2048.pem");
+pub(super) const RSA_1024: &str = include_str!("../../../tests/data/rsa/rsa1024.pem");
+pub(super) const RSA_2048: &str = include_str!("../../../tests/data/rsa/rsa2048.pem");
 
-fn key(pem: &str) -> RsaKey {
+pub(super) fn key(pem: &str) -> RsaKey {
     RsaKey::from_pem(pem, "known").unwrap()
 }
 
-fn rsa(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> SessionSpec {
+pub(super) fn rsa(op: RsaOp, scheme: RsaScheme, key: &RsaKey) -> SessionSpec {
     SessionSpec::Rsa(RsaSession::new(op, scheme, key).unwrap())
 }
 
@@ -19,10 +19,17 @@ fn bench() -> Bench {
     Bench::new(Plan::hpre(), engines::rsa())
 }
 
-struct Rig {
-    bench: Bench,
+pub(super) struct Rig {
+    desk: Desk,
     sign: SessionId,
-    expected: RsaSession,
+    scheme: RsaScheme,
+}
+
+impl Rig {
+    pub(super) fn new(desk: Desk, scheme: RsaScheme) -> Self {
+        let sign = desk.session(rsa(RsaOp::Sign, scheme, &key(RSA_1024)));
+        Self { desk, sign, scheme }
+    }
 }
 
 impl DeviceRig for Rig {
@@ -31,16 +38,16 @@ impl DeviceRig for Rig {
     }
 
     fn device(&self) -> &dyn Device {
-        &self.bench.device
+        &self.desk.device
     }
 
     fn pool(&self) -> &Mempool {
-        &self.bench.pool
+        &self.desk.pool
     }
 
     fn request(&self, n: u64) -> Request {
         let message = text(n, 40 + n as usize % 300);
-        let mut packet = self.bench.packet(&message);
+        let mut packet = self.desk.packet(&message);
         packet.append(128).unwrap();
         let mut request = Request::new(self.sign, packet);
         request.set_src(0..message.len()).unwrap();
@@ -51,12 +58,12 @@ impl DeviceRig for Rig {
     fn verify(&self, n: u64, completion: &Completion) {
         assert_eq!(completion.produced, 128);
         let dst = completion.request.dst();
-        let signature = self.bench.pool.domain().view().resolve(dst.iova, 128, false).unwrap();
+        let signature = self.desk.pool.domain().view().resolve(dst.iova, 128, false).unwrap();
         // SAFETY: the completion owns the packet, and nobody writes to it.
         let signature = unsafe { signature.as_slice() };
         let message = text(n, 40 + n as usize % 300);
         let session = crate::engine::rsa::PublicKeySession::Rsa(
-            RsaSession::new(RsaOp::Verify, self.expected.scheme(), &key(RSA_1024)).unwrap(),
+            RsaSession::new(RsaOp::Verify, self.scheme, &key(RSA_1024)).unwrap(),
         );
         assert_eq!(session.alone(&message, signature, &mut []), Ok(0), "the signature of message {n}");
     }
@@ -66,16 +73,17 @@ impl DeviceRig for Rig {
 fn it_keeps_the_rules_of_devices() {
     for words in [Plan::hpre().words, None] {
         let bench = Bench::new(Plan { words, ..Plan::hpre() }, engines::rsa());
-        let scheme = RsaScheme::Pkcs1Sha256;
-        let sign = bench.session(rsa(RsaOp::Sign, scheme, &key(RSA_1024)));
-        let expected = RsaSession::new(RsaOp::Sign, scheme, &key(RSA_1024)).unwrap();
-        check_device(&Rig { bench, sign, expected });
+        check_device(&Rig::new(bench.desk, RsaScheme::Pkcs1Sha256));
     }
 }
 
 #[test]
 fn signatures_are_those_of_the_library_and_are_verified() {
-    let (bench, key) = (bench(), key(RSA_2048));
+    signatures(&bench());
+}
+
+pub(super) fn signatures(bench: &Desk) {
+    let key = key(RSA_2048);
     let message = include_bytes!("../../../tests/data/rsa/message");
     for (scheme, known) in [
         (RsaScheme::Pkcs1Sha256, &include_bytes!("../../../tests/data/rsa/pkcs1-sha256.sig")[..]),
@@ -110,7 +118,11 @@ fn signatures_are_those_of_the_library_and_are_verified() {
 
 #[test]
 fn what_was_encrypted_here_is_decrypted_there() {
-    let (bench, key) = (bench(), key(RSA_2048));
+    encryption(&bench());
+}
+
+pub(super) fn encryption(bench: &Desk) {
+    let key = key(RSA_2048);
     let mut queue = bench.queue(4);
     for (scheme, longest) in
         [(RsaScheme::OaepSha256, 190), (RsaScheme::OaepSha512, 126), (RsaScheme::Pkcs1, 245)]
@@ -149,7 +161,11 @@ fn what_was_encrypted_here_is_decrypted_there() {
 
 #[test]
 fn numbers_without_padding_go_by_either_kind_of_key() {
-    let (bench, key) = (bench(), key(RSA_2048));
+    numbers(&bench());
+}
+
+pub(super) fn numbers(bench: &Desk) {
+    let key = key(RSA_2048);
     let foreign = RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, &key).unwrap();
     let foreign = crate::engine::rsa::PublicKeySession::Rsa(foreign);
     let crate::engine::rsa::foreign::KeyNumbers::Crt(numbers) = foreign.foreign().unwrap().numbers().unwrap()

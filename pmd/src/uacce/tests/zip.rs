@@ -46,9 +46,17 @@ fn sum(format: ZipFormat) -> Checksum {
     }
 }
 
-struct Rig {
-    bench: Bench,
+pub(super) struct Rig {
+    desk: Desk,
     sessions: Vec<SessionId>,
+}
+
+impl Rig {
+    pub(super) fn new(desk: Desk) -> Self {
+        let op = |n: usize| if n % 2 == 1 { ZipOp::Decompress } else { ZipOp::Compress };
+        let sessions = (0..6).map(|n| desk.session(zip(op(n), FORMATS[n % 3]))).collect();
+        Self { desk, sessions }
+    }
 }
 
 impl DeviceRig for Rig {
@@ -57,11 +65,11 @@ impl DeviceRig for Rig {
     }
 
     fn device(&self) -> &dyn Device {
-        &self.bench.device
+        &self.desk.device
     }
 
     fn pool(&self) -> &Mempool {
-        &self.bench.pool
+        &self.desk.pool
     }
 
     fn request(&self, n: u64) -> Request {
@@ -69,13 +77,13 @@ impl DeviceRig for Rig {
         // Both directions, so that both queues of the device are used.
         let (format, back) = (FORMATS[n as usize % 3], n % 2 == 1);
         let input = if back { deflate(format, &bytes) } else { bytes };
-        self.bench.request(self.sessions[n as usize % 6], &input, 1000)
+        self.desk.request(self.sessions[n as usize % 6], &input, 1000)
     }
 
     fn verify(&self, n: u64, completion: &Completion) {
         let bytes = text(n, 100 + n as usize % 700);
         let dst = completion.request.dst();
-        let view = &mut self.bench.pool.domain().view();
+        let view = &mut self.desk.pool.domain().view();
         let slice = view.resolve(dst.iova, completion.produced as usize, false).unwrap();
         // SAFETY: the completion owns the output packet, and nobody writes to it.
         let output = unsafe { slice.as_slice() };
@@ -89,16 +97,16 @@ impl DeviceRig for Rig {
 fn it_keeps_the_rules_of_devices() {
     let hardware = Plan { words: None, algorithms: "deflate\nzlib\ngzip\n", ..Plan::zip() };
     for plan in [Plan::zip(), hardware] {
-        let bench = Bench::new(plan, engines::zip());
-        let op = |n: usize| if n % 2 == 1 { ZipOp::Decompress } else { ZipOp::Compress };
-        let sessions = (0..6).map(|n| bench.session(zip(op(n), FORMATS[n % 3]))).collect();
-        check_device(&Rig { bench, sessions });
+        check_device(&Rig::new(Bench::new(plan, engines::zip()).desk));
     }
 }
 
 #[test]
 fn wholes_go_there_and_back_with_their_checksums() {
-    let bench = bench();
+    wholes(&bench());
+}
+
+pub(super) fn wholes(bench: &Desk) {
     let mut queue = bench.queue(4);
     for format in FORMATS {
         let (pack, unpack) =
@@ -139,7 +147,11 @@ fn headers_with_names_are_read_whatever_the_device_knows_of_them() {
 
 #[test]
 fn what_is_wrong_with_input_and_room_is_told_apart() {
-    let bench = bench();
+    wrongs(&bench(), 0);
+}
+
+/// Fewer than `least` bytes may be taken for damaged ones: the library that decompresses wholes cannot always tell.
+pub(super) fn wrongs(bench: &Desk, least: usize) {
     let mut queue = bench.queue(4);
     for format in FORMATS {
         let (pack, unpack) =
@@ -148,7 +160,13 @@ fn what_is_wrong_with_input_and_room_is_told_apart() {
         let packed = deflate(format, &plain);
         for cut in [0, 1, 5, packed.len() / 2, packed.len() - 1] {
             let done = one(&mut *queue, bench.request(unpack, &packed[..cut], 2000));
-            assert_eq!((done.status, done.produced), (Status::Truncated, 0), "{format:?} cut at {cut}");
+            let may_be_bad = (1..least).contains(&cut);
+            assert!(
+                done.status == Status::Truncated || may_be_bad && done.status == Status::BadInput,
+                "{format:?} cut at {cut}: {:?}",
+                done.status
+            );
+            assert_eq!(done.produced, 0);
         }
         let done = one(&mut *queue, bench.request(unpack, &packed, 999));
         assert_eq!(done.status, Status::NoSpace { needed: 0 });
@@ -172,7 +190,10 @@ fn what_is_wrong_with_input_and_room_is_told_apart() {
 
 #[test]
 fn limits_of_decompression_hold() {
-    let bench = bench();
+    limits(&bench());
+}
+
+pub(super) fn limits(bench: &Desk) {
     let session = |limits| {
         let config = ZipConfig { limits, ..ZipConfig::new(ZipOp::Decompress, ZipFormat::Zlib, 1) };
         bench.session(SessionSpec::Zip(ZipSession::with(config).unwrap()))
@@ -187,7 +208,10 @@ fn limits_of_decompression_hold() {
 
 #[test]
 fn a_checksum_is_continued_and_raw_ones_are_made_here() {
-    let bench = bench();
+    checksums(&bench());
+}
+
+pub(super) fn checksums(bench: &Desk) {
     let mut queue = bench.queue(4);
     let (a, b) = (text(1, 500), text(2, 700));
     for (format, checksum) in [
@@ -210,7 +234,10 @@ fn a_checksum_is_continued_and_raw_ones_are_made_here() {
 
 #[test]
 fn blocks_to_which_others_are_appended_have_no_end() {
-    let bench = bench();
+    open_blocks(&bench());
+}
+
+pub(super) fn open_blocks(bench: &Desk) {
     let pack = bench.session(zip(ZipOp::Compress, ZipFormat::Deflate));
     let gzip = bench.session(zip(ZipOp::Compress, ZipFormat::Gzip));
     let mut queue = bench.queue(4);
@@ -240,9 +267,17 @@ fn sessions_that_the_device_cannot_do_are_refused_with_a_remedy() {
     };
     let ours = bench();
     let hardware = Bench::new(Plan { words: None, ..Plan::zip() }, engines::zip());
-    let cases: [(&Bench, SessionSpec, &str); 6] = [
+    let cases: [(&Bench, SessionSpec, &str); 7] = [
         (&ours, config(&|c| c.dictionary = b"words".to_vec()), "dictionar"),
-        (&ours, config(&|c| c.window_bits = 11), "2^11"),
+        (&ours, config(&|c| c.window_bits = 14), "2^14"),
+        (
+            &hardware,
+            config(&|c| {
+                c.format = ZipFormat::Deflate;
+                c.window_bits = 11;
+            }),
+            "2^11",
+        ),
         (&ours, config(&|c| c.back_end = crate::engine::zip::BackEnd::ZlibRs), "zlib-rs"),
         (&hardware, config(&|c| c.format = ZipFormat::Gzip), "does not do gzip"),
         (&hardware, zip(ZipOp::Decompress, ZipFormat::Zlib), "does not do zlib"),
@@ -256,7 +291,7 @@ fn sessions_that_the_device_cannot_do_are_refused_with_a_remedy() {
         ),
     ];
     for (bench, spec, what) in cases {
-        let error = bench.device.create_session(spec).err().expect(what);
+        let error = bench.device.create_session(spec).expect_err(what);
         assert!(matches!(error, DeviceError::Unsupported { .. }), "{error}");
         assert!(error.to_string().contains(what) && error.to_string().contains("Remedy: "), "{error}");
     }
@@ -273,7 +308,7 @@ fn entries_are_what_drivers_write() {
         compute(kind, words);
     });
     let bench = Bench::new(Plan::zip(), engine);
-    let config = ZipConfig { window_bits: 14, ..ZipConfig::new(ZipOp::Compress, ZipFormat::Gzip, 7) };
+    let config = ZipConfig::new(ZipOp::Compress, ZipFormat::Gzip, 7);
     let pack = bench.session(SessionSpec::Zip(ZipSession::with(config).unwrap()));
     let unpack = bench.session(zip(ZipOp::Decompress, ZipFormat::Gzip));
     let mut queue = bench.queue(4);
@@ -283,7 +318,7 @@ fn entries_are_what_drivers_write() {
     let (kind, words) = seen.lock().unwrap()[0].clone();
     let mut expected = [0; 32];
     // Behind a header of ten bytes.
-    (expected[4], expected[14], expected[9], expected[10]) = (500, 990, 2 << 12 | 3, 8);
+    (expected[4], expected[14], expected[9], expected[10]) = (500, 990, 4 << 12 | 3, 8);
     (expected[7], expected[26]) = (0x3a00_0000, 1);
     (expected[18], expected[19]) = (src as u32, (src >> 32) as u32);
     (expected[20], expected[21]) = ((dst + 10) as u32, ((dst + 10) >> 32) as u32);

@@ -6,7 +6,7 @@ use crate::uacce::fake::engines;
 
 /// Sends bytes piece by piece, with so much room each time, as often as it takes. What came out, and whether the stream ended.
 struct Pipe<'a> {
-    bench: &'a Bench,
+    bench: &'a Desk,
     queue: &'a mut dyn Queue,
     session: SessionId,
     stream: Option<Stream>,
@@ -17,7 +17,7 @@ struct Pipe<'a> {
 }
 
 impl<'a> Pipe<'a> {
-    fn new(bench: &'a Bench, queue: &'a mut dyn Queue, session: SessionId, room: usize) -> Self {
+    fn new(bench: &'a Desk, queue: &'a mut dyn Queue, session: SessionId, room: usize) -> Self {
         let stream = Some(bench.device.create_stream(session).unwrap());
         Self { bench, queue, session, stream, room, checksum: 0, out: Vec::new(), requests: 0 }
     }
@@ -60,7 +60,10 @@ fn sum(format: ZipFormat) -> Checksum {
 
 #[test]
 fn streams_go_there_and_back_in_pieces_and_rooms_of_any_size() {
-    let bench = bench();
+    streams(&bench());
+}
+
+pub(super) fn streams(bench: &Desk) {
     let mut queue = bench.queue(4);
     let plain = plain();
     for format in FORMATS {
@@ -68,7 +71,7 @@ fn streams_go_there_and_back_in_pieces_and_rooms_of_any_size() {
             (bench.session(zip(ZipOp::Compress, format)), bench.session(zip(ZipOp::Decompress, format)));
         for (piece, room) in [(1500, 2000), (700, 64), (97, 7), (1900, 1)] {
             for last in [Flush::None, Flush::Sync] {
-                let mut to = Pipe::new(&bench, &mut *queue, pack, room);
+                let mut to = Pipe::new(bench, &mut *queue, pack, room);
                 let pieces: Vec<&[u8]> = plain.chunks(piece).collect();
                 for bytes in &pieces[..pieces.len() - 1] {
                     assert_eq!(to.push(bytes, last), Ok(false));
@@ -81,9 +84,9 @@ fn streams_go_there_and_back_in_pieces_and_rooms_of_any_size() {
                 assert_eq!(to.checksum, sum(format).of(&plain), "{format:?} {piece} {room}");
                 let packed = std::mem::take(&mut to.out);
                 assert_eq!(inflate(format, &packed, plain.len() + 1), plain);
-                let mut from = Pipe::new(&bench, &mut *queue, unpack, room.max(3));
-                let (mut ended, mut rest) = (false, packed.chunks(piece));
-                while let Some(bytes) = rest.next() {
+                let mut from = Pipe::new(bench, &mut *queue, unpack, room.max(3));
+                let mut ended = false;
+                for bytes in packed.chunks(piece) {
                     ended = from.push(bytes, Flush::Sync).unwrap();
                 }
                 assert!(ended, "{format:?} {piece} {room}");
@@ -95,7 +98,10 @@ fn streams_go_there_and_back_in_pieces_and_rooms_of_any_size() {
 
 #[test]
 fn a_flush_lets_all_that_was_sent_be_read() {
-    let bench = bench();
+    flushes(&bench());
+}
+
+pub(super) fn flushes(bench: &Desk) {
     let mut queue = bench.queue(4);
     let pack = bench.session(zip(ZipOp::Compress, ZipFormat::Gzip));
     let unpack = bench.session(zip(ZipOp::Decompress, ZipFormat::Gzip));
@@ -149,7 +155,10 @@ fn a_stream_that_ends_without_input_is_ended_here() {
 
 #[test]
 fn raw_streams_have_the_checksum_that_their_session_wants() {
-    let bench = bench();
+    checksums(&bench());
+}
+
+pub(super) fn checksums(bench: &Desk) {
     let mut queue = bench.queue(4);
     for checksum in [Checksum::Crc32, Checksum::Adler32] {
         let session = |op| {
@@ -157,13 +166,13 @@ fn raw_streams_have_the_checksum_that_their_session_wants() {
             bench.session(SessionSpec::Zip(ZipSession::with(config).unwrap()))
         };
         let plain = plain();
-        let mut to = Pipe::new(&bench, &mut *queue, session(ZipOp::Compress), 300);
+        let mut to = Pipe::new(bench, &mut *queue, session(ZipOp::Compress), 300);
         for bytes in plain.chunks(1000) {
             to.push(bytes, Flush::Sync).unwrap();
         }
         let packed = to.out.clone();
         assert_eq!(to.checksum, checksum.of(&plain));
-        let mut from = Pipe::new(&bench, &mut *queue, session(ZipOp::Decompress), 300);
+        let mut from = Pipe::new(bench, &mut *queue, session(ZipOp::Decompress), 300);
         for bytes in packed.chunks(1000) {
             from.push(bytes, Flush::Sync).unwrap();
         }

@@ -30,6 +30,10 @@ pub(super) struct Carry {
     /// Whether the device has had its first entry, and may have output that there was no room for.
     begun: bool,
     more: bool,
+    /// Whether the device was told that the stream ends.
+    finishing: bool,
+    /// The queue that had it.
+    queue: u64,
     consumed: u64,
     produced: u64,
     /// Of raw DEFLATE.
@@ -71,6 +75,8 @@ impl Carry {
             written: 0,
             begun: false,
             more: false,
+            finishing: false,
+            queue: 0,
             consumed: 0,
             produced: 0,
             checksum: 0,
@@ -90,7 +96,8 @@ impl Carry {
         };
         self.header = HeaderReader::new(config.format);
         self.state = State::default().with_checksum(work.format, work.session.checksum().start());
-        (self.begun, self.more, self.consumed, self.produced) = (false, false, 0, 0);
+        (self.begun, self.more, self.finishing) = (false, false, false);
+        (self.consumed, self.produced) = (0, 0);
         self.checksum = work.raw_checksum().start();
     }
 
@@ -135,6 +142,9 @@ impl Zip {
         if carried.restart {
             carry.restart(work);
         }
+        if work.bound && carry.begun && carry.queue != self.queue {
+            return Err(Status::BadStream);
+        }
         let before = match work.config().op {
             ZipOp::Compress => carry.before_compression(work, operands, request.flush),
             ZipOp::Decompress => carry.before_decompression(work, operands, request.flush),
@@ -148,12 +158,15 @@ impl Zip {
         let mut input = whole.min(abi::MOST);
         if work.cut && work.config().op == ZipOp::Compress {
             // Of which a device makes more than there is room for at the worst, it loses some.
-            input = input.min(room / 9 * 8 & !3);
+            input = input.min((room / 9 * 8) & !3);
             if input == 0 && whole > 0 {
-                return Err(Status::NoSpace { needed: work.bound(request) });
+                return Err(Status::NoSpace { needed: work.worst(request) });
             }
         }
-        let finish = request.flush == Flush::Finish && input == whole;
+        // Where the end might not fit it is ours, once all the rest is out: it may come in pieces then.
+        let fits = carry.finishing || room >= input + input / 8 + 64;
+        let finish = request.flush == Flush::Finish && input == whole && fits;
+        carry.finishing = finish;
         let (source, destination) = places(request, before_input, before_output);
         let tag = self.next_tag();
         let asked = Asked {
@@ -168,7 +181,7 @@ impl Zip {
         };
         let mut entry = work.entry(&asked, tag);
         entry.set_state(&carry.state);
-        carry.begun = true;
+        (carry.begun, carry.queue) = (true, self.queue);
         let before = (before_input + before_output) as u32;
         let stream = Some(StreamNote { before, finish });
         Ok(Begun::Send(entry, Note { tag, input: asked.input, room: asked.room, header: 0, stream }))
@@ -281,7 +294,9 @@ pub(super) fn end(
     let whole = consumed == src.len();
     let (is_full, has_ended) = if compress {
         carry.more = more;
-        (more || !whole, of_stream.finish && whole && !more)
+        let has_ended = of_stream.finish && whole && !more;
+        let owed = request.flush == Flush::Finish && !has_ended;
+        (more || !whole || owed, has_ended)
     } else {
         if work.config().limits.exceeded(carry.consumed, carry.produced) {
             return Err(Status::LimitExceeded);

@@ -1,12 +1,12 @@
 use super::client::{Client, me, until};
 use super::{Accelerator, Errno, Process, hpre, server};
 use crate::uacce::abi::START;
-use crate::uacce::abi::hpre::{Algorithm, Entry};
+use crate::uacce::abi::hpre::{Entry, NULL};
 use crate::uacce::abi::qm::Command;
 
 fn null() -> [u32; 16] {
     let mut entry = Entry::default();
-    entry.0[0] = Algorithm::Null as u32 | 1 << 30;
+    entry.0[0] = NULL | 1 << 30;
     entry.0
 }
 

@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::client::{Client, until};
 use super::{hpre, server};
 use crate::engine::rsa::RsaKey;
-use crate::uacce::abi::hpre::{Addresses, Algorithm, Entry, error};
+use crate::uacce::abi::hpre::{Addresses, Algorithm, Entry, NULL, error};
 
 /// A key as descriptors bring it, padded to `half` bytes a number.
 fn crt(key: &RsaKey) -> Vec<u8> {
@@ -58,7 +58,7 @@ fn nothing_is_done_in_order_however_often_and_memory_is_that_of_the_start() {
     let mut client = Client::open(device, 0, 16);
     assert_ne!(free(), before);
     let mut entry = Entry::default();
-    entry.0[0] = Algorithm::Null as u32 | 1 << 30;
+    entry.0[0] = NULL | 1 << 30;
     let mut words = [0; 16];
     let began = Instant::now();
     for round in 0..5_000_u32 {
