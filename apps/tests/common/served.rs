@@ -34,7 +34,7 @@ impl Served {
     /// Starts one with a configuration, and waits until its devices are there. `None`: it cannot be done here, as was said.
     #[track_caller]
     pub fn start(toml: &str, options: &[&str]) -> Option<Self> {
-        possible().then(|| ())?;
+        possible().then_some(())?;
         let folder = folder();
         let expose = folder.path().join("expose");
         Self::start_at(folder, &expose, toml, options)
