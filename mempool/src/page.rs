@@ -491,9 +491,7 @@ mod tests {
             ours.as_ptr().add(4096 + 77).write(5);
             assert_eq!(theirs.as_ptr().add(77).read(), 5);
         }
-        for (offset, bytes) in
-            [(0, 0), (1, 4096), (0, 4095), (12_288, 8192), (!4095, 8192), (16_384, 4096)]
-        {
+        for (offset, bytes) in [(0, 0), (1, 4096), (0, 4095), (12_288, 8192), (!4095, 8192), (16_384, 4096)] {
             let e = Mapping::of_memfd(fd(), offset, bytes).unwrap_err();
             assert!(matches!(e, MemError::Foreign { .. }), "{offset} {bytes}: {e}");
         }

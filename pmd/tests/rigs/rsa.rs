@@ -8,7 +8,7 @@ use warpdrive_pmd::engine::{Placement, SoftDevice};
 
 pub struct Rsa {
     pool: Mempool,
-    device: SoftDevice<RsaEngine>,
+    device: Box<dyn Device>,
     /// Checks what `device` signs.
     checker: SoftDevice<RsaEngine>,
     sign: Vec<SessionId>,
@@ -22,16 +22,20 @@ impl Rsa {
     pub fn new(placement: Placement) -> Self {
         let domain = Domain::new(DmaMode::ShareDomain);
         let pool = Mempool::new(&PoolConfig { buffers: 2048, ..PoolConfig::default() }, &domain).unwrap();
-        let device = SoftDevice::open("rsa0", placement, &domain).unwrap();
-        let checker = SoftDevice::open("checker", Placement::Inline, &domain).unwrap();
+        Self::of(Box::new(SoftDevice::<RsaEngine>::open("rsa0", placement, &domain).unwrap()), pool)
+    }
+
+    /// Of any device that takes packets of the pool.
+    pub fn of(device: Box<dyn Device>, pool: Mempool) -> Self {
+        let checker = SoftDevice::open("checker", Placement::Inline, pool.domain()).unwrap();
         let key = RsaKey::generate(2048).unwrap();
-        let session = |device: &SoftDevice<RsaEngine>, op| -> Vec<SessionId> {
+        let session = |device: &dyn Device, op| -> Vec<SessionId> {
             let make = |scheme| {
                 device.create_session(SessionSpec::Rsa(RsaSession::new(op, scheme, &key).unwrap())).unwrap()
             };
             SCHEMES.map(make).into()
         };
-        let (sign, verify) = (session(&device, RsaOp::Sign), session(&checker, RsaOp::Verify));
+        let (sign, verify) = (session(&*device, RsaOp::Sign), session(&checker, RsaOp::Verify));
         Self { pool, device, checker, sign, verify }
     }
 
@@ -46,7 +50,7 @@ impl DeviceRig for Rsa {
     }
 
     fn device(&self) -> &dyn Device {
-        &self.device
+        &*self.device
     }
 
     fn pool(&self) -> &Mempool {

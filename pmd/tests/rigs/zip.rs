@@ -8,7 +8,7 @@ use warpdrive_pmd::engine::{Placement, SoftDevice};
 
 pub struct Zip {
     pool: Mempool,
-    device: SoftDevice<ZipEngine>,
+    device: Box<dyn Device>,
     sessions: Vec<SessionId>,
 }
 
@@ -18,7 +18,11 @@ impl Zip {
     pub fn new(placement: Placement) -> Self {
         let domain = Domain::new(DmaMode::Sva);
         let pool = Mempool::new(&PoolConfig { buffers: 1024, ..PoolConfig::default() }, &domain).unwrap();
-        let device = SoftDevice::open("zip0", placement, &domain).unwrap();
+        Self::of(Box::new(SoftDevice::<ZipEngine>::open("zip0", placement, &domain).unwrap()), pool)
+    }
+
+    /// Of any device that takes packets of the pool.
+    pub fn of(device: Box<dyn Device>, pool: Mempool) -> Self {
         let session = |format| {
             let spec = SessionSpec::Zip(ZipSession::new(ZipOp::Compress, format, 1).unwrap());
             device.create_session(spec).unwrap()
@@ -38,7 +42,7 @@ impl DeviceRig for Zip {
     }
 
     fn device(&self) -> &dyn Device {
-        &self.device
+        &*self.device
     }
 
     fn pool(&self) -> &Mempool {
