@@ -50,6 +50,8 @@ impl LogLevel {
 pub enum Command {
     /// Run the pipelines of a configuration until its input ends, or until told to stop.
     Run(RunArgs),
+    /// Offer the engines of this machine to other programs, as uacce devices, until told to stop. Needs root.
+    Serve(ServeArgs),
     /// Check a configuration and print the plan, without opening anything.
     Check(CheckArgs),
     /// Have a program that runs load its configuration anew: certificates, routes, servers, limits and timeouts of proxies. No
@@ -123,6 +125,22 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub simd: SimdArgs,
     /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ServeArgs {
+    /// The TOML file, with a [serve] table.
+    pub config: PathBuf,
+    /// The folder in which the devices appear, whatever the configuration says.
+    #[arg(long, value_name = "PATH")]
+    pub expose: Option<PathBuf>,
+    #[command(flatten)]
+    pub cores: CoreArgs,
+    #[command(flatten)]
+    pub simd: SimdArgs,
+    /// All numbers every second, one JSON object a line.
     #[arg(long)]
     pub json: bool,
 }

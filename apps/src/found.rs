@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use warpdrive_pipeline::config::{Config, Pages};
+use nix::unistd::{Group, User};
+use warpdrive_pipeline::config::{Config, Pages, ServeConfig};
 use warpdrive_pipeline::cores::{self, CoreError, LcoreMap};
 use warpdrive_pipeline::diag::{ConfigError, Diagnostic};
-use warpdrive_pipeline::plan::Plan;
+use warpdrive_pipeline::plan::{Accounts, Plan, ServePlan};
 use warpdrive_pmd::engine::Engine as _;
-use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOptions};
+use warpdrive_pmd::engine::rsa::{RsaEngine, RsaOptions, Simd};
 
 use crate::EX_CONFIG;
-use crate::cli::CheckArgs;
+use crate::cli::{CheckArgs, CoreArgs};
 
 /// The demonstration that runs without a file.
 const BUILT_IN: &str = include_str!("../../configs/sign-zip.toml");
@@ -75,6 +76,67 @@ pub struct Found {
     pub text: String,
 }
 
+/// The name of a configuration in messages, and its text.
+fn source(path: &Path) -> Result<(String, String), Refused> {
+    let name = path.display().to_string();
+    match read(path) {
+        Ok(text) => Ok((name, text)),
+        Err((cause, remedy)) => Err(Refused::Read { path: name, cause, remedy }),
+    }
+}
+
+/// What the command line says of cores.
+fn chosen(cores: &CoreArgs) -> Result<Option<LcoreMap>, CoreError> {
+    cores::choose(cores.mask.as_deref(), cores.list.as_deref(), cores.lcores.as_deref())
+}
+
+/// Insists on a cpu that can do this.
+fn supported(simd: Simd) -> Result<(), Refused> {
+    RsaEngine::supports(&RsaOptions { simd, ..RsaOptions::default() }).map_err(Refused::Simd)
+}
+
+/// A configuration of a server that was found sound.
+pub struct FoundServer {
+    /// What is to be served.
+    pub plan: ServePlan,
+    /// On which cpus.
+    pub lcores: LcoreMap,
+    /// The name of the configuration in messages.
+    pub name: String,
+}
+
+/// Whether a file is the configuration of a server. One that cannot be read is none.
+pub fn is_server(path: &Path) -> bool {
+    read(path).is_ok_and(|text| ServeConfig::is_one(&text))
+}
+
+/// Reads the configuration of a server.
+///
+/// # Errors
+/// [`Refused`].
+pub fn server(
+    path: &Path,
+    cores: &CoreArgs,
+    simd: Option<Simd>,
+    allowed: &[usize],
+) -> Result<FoundServer, Refused> {
+    let (name, text) = source(path)?;
+    let mut config = ServeConfig::parse(&name, &text)?;
+    if let Some(simd) = simd {
+        supported(simd)?;
+        config.serve.force_simd(simd);
+    }
+    let lcores = chosen(cores)?.map_or_else(|| cores::auto(allowed), Ok)?;
+    lcores.validate(allowed)?;
+    Ok(FoundServer { plan: ServePlan::new(&config, &lcores, ACCOUNTS)?, lcores, name })
+}
+
+/// The accounts of this machine. One that cannot be looked up is not there.
+const ACCOUNTS: Accounts = Accounts {
+    user: |name| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw()),
+    group: |name| Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw()),
+};
+
 /// Reads a configuration.
 ///
 /// # Errors
@@ -82,12 +144,7 @@ pub struct Found {
 pub fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<Found, Refused> {
     let (name, text) = match &args.config {
         None => (BUILT_IN_NAME.to_owned(), BUILT_IN.to_owned()),
-        Some(path) => {
-            let name = path.display().to_string();
-            let text =
-                read(path).map_err(|(cause, remedy)| Refused::Read { path: name.clone(), cause, remedy })?;
-            (name, text)
-        }
+        Some(path) => source(path)?,
     };
     let mut config = Config::parse(&name, &text)?;
     if args.no_huge {
@@ -95,12 +152,10 @@ pub fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<Found, Refused> {
         config.mempools.iter_mut().for_each(|m| m.value.pages = None);
     }
     if let Some(simd) = args.simd.force_simd {
-        RsaEngine::supports(&RsaOptions { simd, ..RsaOptions::default() }).map_err(Refused::Simd)?;
+        supported(simd)?;
         config.force_simd(simd);
     }
-    let c = &args.cores;
-    let chosen = cores::choose(c.mask.as_deref(), c.list.as_deref(), c.lcores.as_deref())?;
-    let lcores = match (chosen, &config.eal.cores) {
+    let lcores = match (chosen(&args.cores)?, &config.eal.cores) {
         (Some(map), _) => map,
         (None, Some(list)) => {
             let refuse = |e: CoreError| {

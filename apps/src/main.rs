@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         cli::Command::Run(args) => run::run(&args, &allowed),
+        cli::Command::Serve(args) => serve::command::serve(&args, &allowed),
         cli::Command::Check(args) => run::check(&args, &allowed),
         cli::Command::Reload(args) => reload::reload(&args, &allowed),
         cli::Command::Bench(args) => bench::bench(&args, &allowed),

@@ -16,13 +16,17 @@ use warpdrive_proxy::Proxies;
 use warpdrive_proxy::metrics::ProxyMetrics;
 
 use crate::cli::{CheckArgs, RunArgs};
-use crate::found::{Found, plan};
+use crate::found::{self, Found, plan};
 use crate::reload::Reloader;
+use crate::serve;
 use crate::show;
 use crate::show::Moment;
 
 /// `warpdrive check`.
 pub fn check(args: &CheckArgs, allowed: &[usize]) -> ExitCode {
+    if let Some(path) = args.config.as_deref().filter(|path| found::is_server(path)) {
+        return serve::command::check(path, args, allowed);
+    }
     match plan(args, allowed) {
         Ok(Found { plan, lcores, name, .. }) => {
             if args.json {
@@ -42,16 +46,13 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
         Ok(found) => found,
         Err(refused) => return refused.exit(),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // A second signal ends the program at once, as people expect who press Ctrl-C twice.
-        let again = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop));
-        let first = signal_hook::flag::register(signal, Arc::clone(&stop));
-        if let Err(e) = again.and(first) {
-            eprintln!("error: cannot handle signal {signal}: {e}");
+    let stop = match stop_by_signal() {
+        Ok(stop) => stop,
+        Err(e) => {
+            eprintln!("error: {e}");
             return ExitCode::FAILURE;
         }
-    }
+    };
     let reloader = match reloader(&plan, &args.check, allowed, text) {
         Ok(reloader) => reloader,
         Err(e) => {
@@ -111,6 +112,18 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Becomes true when somebody asks the program to end.
+pub fn stop_by_signal() -> Result<Arc<AtomicBool>, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // A second signal ends the program at once, as people expect who press Ctrl-C twice.
+        let again = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop));
+        let first = signal_hook::flag::register(signal, Arc::clone(&stop));
+        again.and(first).map_err(|e| format!("cannot handle signal {signal}: {e}"))?;
+    }
+    Ok(stop)
 }
 
 /// Only proxies can be loaded anew: without, SIGHUP ends the program as it ends others.

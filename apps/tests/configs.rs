@@ -10,6 +10,8 @@ mod pipelines;
 mod proxies;
 #[path = "configs/proxy_plans.rs"]
 mod proxy_plans;
+#[path = "configs/servers.rs"]
+mod servers;
 #[path = "configs/tables.rs"]
 mod tables;
 
@@ -139,6 +141,36 @@ fn wrong_proxies_are_refused_at_their_place_and_with_help() {
 }
 
 #[test]
+fn wrong_servers_and_their_clients_are_refused_at_their_place_and_with_help() {
+    all_are_refused(&servers::cases());
+}
+
+#[test]
+fn files_for_run_and_for_serve_are_told_apart() {
+    let folder = folder();
+    let serve = examples().join("serve.toml");
+    for verb in ["run", "reload"] {
+        let ran = run(folder.path(), [verb.as_ref(), serve.as_os_str()]);
+        assert_eq!(ran.code, Some(78), "{}", ran.stderr);
+        for part in
+            [": error: a file with a [serve] table is for warpdrive serve", "help: warpdrive serve FILE"]
+        {
+            assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+        }
+    }
+    let ran = run(folder.path(), ["serve".as_ref(), examples().join("sign-zip.toml").as_os_str()]);
+    assert_eq!(ran.code, Some(78), "{}", ran.stderr);
+    for part in [":1:1: error: there is no [serve] table", "help: configs/serve.toml is one"] {
+        assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+    }
+    let ran = run(folder.path(), ["check".as_ref(), serve.as_os_str(), "--json".as_ref()]).well();
+    let plan: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(plan["schema"], "warpdrive.check-serve.v1");
+    let names: Vec<_> = plan["devices"].as_array().expect("devices").iter().map(|d| &d["name"]).collect();
+    assert_eq!(names, ["hisi_hpre-0", "hisi_zip-0", "hisi_zip-1"]);
+}
+
+#[test]
 fn at_least_a_hundred_mistakes_are_tried() {
     assert!(tables::cases().len() + pipelines::cases().len() >= 100);
 }
@@ -246,6 +278,9 @@ fn every_example_is_right_and_those_that_need_no_rights_run() {
         let ran = run(folder.path(), [std::ffi::OsStr::new("check"), path.as_os_str()]).well();
         assert!(ran.stdout.contains(": ok\n"), "{}", ran.stdout);
         checked += 1;
+        if text.contains("\n[serve]\n") {
+            continue; // tests/serve.rs serves it
+        }
         if [
             "\"tap\"",
             "\"af_packet\"",

@@ -134,6 +134,13 @@ fn all_else_works_as_before() {
     let seen = fs::read_to_string(&shared);
     let _ = fs::remove_file(&shared);
     assert_eq!(seen.unwrap(), "shared\n");
+    // What is mounted further below is there, too.
+    let nested = tempfile::tempdir_in("/dev/shm").unwrap();
+    rustix::mount::mount("nested", nested.path(), "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    fs::write(nested.path().join("word"), "below\n").unwrap();
+    let seen = tree.run(&["cat", nested.path().join("word").to_str().unwrap()]);
+    rustix::mount::unmount(nested.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    assert_eq!(seen.well().stdout, "below\n");
     if Path::new("/dev/fuse").exists() {
         assert_eq!(tree.sh("exec 3<>/dev/fuse; echo fuse"), "fuse\n");
     }
@@ -237,7 +244,16 @@ fn a_user_runs_it_with_its_groups_and_no_way_back() {
     let Some(tree) = Tree::new() else { return };
     let ids = "id -u; id -g; id -G; grep -E 'Cap(Eff|Prm)' /proc/self/status | sort -u";
     let none = "CapEff:\t0000000000000000\nCapPrm:\t0000000000000000\n";
-    let run = |user: &str| tree.run(&["--user", user, "--", "sh", "-ec", ids]).well().stdout;
+    if !common::has("setpriv") {
+        return;
+    }
+    // As a caller that is in groups of its own.
+    let run = |user: &str| {
+        let inner = tree.command(&["--user", user, "--", "sh", "-ec", ids]);
+        let mut outer = Command::new("setpriv");
+        outer.args(["--groups", "4,5"]).arg(inner.get_program()).args(inner.get_args());
+        Ran::from(outer.output().unwrap()).well().stdout
+    };
     let of =
         |args: &[&str]| String::from_utf8(Command::new("id").args(args).output().unwrap().stdout).unwrap();
     let nobody = of(&["-u", "nobody"]);

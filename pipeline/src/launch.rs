@@ -255,6 +255,12 @@ impl<'a> Builder<'a> {
                     let options = options.clone();
                     Arc::new(SoftDevice::<RsaEngine>::open_watched(name, placement, domain, options, watch)?)
                 }
+                EnginePlan::Uacce(uacce) => {
+                    return Err(LaunchError::Device(DeviceError::Unsupported {
+                        device: name.clone(),
+                        cause: format!("{} cannot be opened yet", uacce.wanted()),
+                    }));
+                }
                 EnginePlan::Zip => {
                     Arc::new(SoftDevice::<ZipEngine>::open_watched(name, placement, domain, (), watch)?)
                 }

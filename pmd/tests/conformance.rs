@@ -47,6 +47,22 @@ fn rsa_conforms_on_an_engine_core() {
 }
 
 #[test]
+fn zip_over_a_queue_file_conforms() {
+    if let Some(served) = rigs::uacce::Served::new() {
+        let (device, pool) = served.open("hisi_zip-0");
+        check_device(&rigs::zip::Zip::of(device, pool));
+    }
+}
+
+#[test]
+fn rsa_over_a_queue_file_conforms() {
+    if let Some(served) = rigs::uacce::Served::new() {
+        let (device, pool) = served.open("hisi_hpre-0");
+        check_device(&rigs::rsa::Rsa::of(device, pool));
+    }
+}
+
+#[test]
 fn af_xdp_conforms() {
     rigs::netns::in_namespace(|| check_port(&mut rigs::netns::AfXdp::default()));
 }

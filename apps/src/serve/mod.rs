@@ -1,3 +1,4 @@
 //! Devices for other programs.
 
+pub mod command;
 pub mod with_devices;

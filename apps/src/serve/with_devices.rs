@@ -212,7 +212,7 @@ impl Identity {
     /// Of a name, or of a number.
     fn find(user: &str) -> Result<Self, Error> {
         let wrong = |cause: String| Error::User { user: user.to_owned(), cause };
-        let number = user.parse::<u32>().ok().filter(|&number| number != u32::MAX);
+        let number = user.parse::<u32>().ok();
         let mut found = User::from_name(user).map_err(|e| wrong(e.to_string()))?;
         if let (None, Some(number)) = (&found, number) {
             found = User::from_uid(Uid::from_raw(number)).map_err(|e| wrong(e.to_string()))?;

@@ -3,6 +3,7 @@
 mod numbers;
 mod plan;
 mod proxy;
+pub mod serve;
 
 use std::io::IsTerminal;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use warpdrive_pipeline::config::Strict;
 use warpdrive_pipeline::cores::LcoreMap;
-use warpdrive_pipeline::plan::{EnginePlan, Plan, StagePlan, ZipPlan};
+use warpdrive_pipeline::plan::{DevicePlan, EnginePlan, Plan, StagePlan, ZipPlan};
 use warpdrive_pmd::engine::Placement;
 use warpdrive_pmd::engine::rsa::RsaOptions;
 use warpdrive_pmd::engine::zip::ZipOp;
@@ -20,7 +20,7 @@ fn stage_text(stage: &StagePlan, plan: &Plan) -> String {
         StagePlan::Rsa { device: d, op, scheme, depth, .. } => {
             format!("rsa {} {} {} (depth {depth})", device(*d), op.name(), scheme.name())
         }
-        StagePlan::Zip(zip) => zip_text(zip, device(zip.device)),
+        StagePlan::Zip(zip) => zip_text(zip, &plan.devices[zip.device]),
         StagePlan::Handoff { to, .. } => {
             let names: Vec<&str> = to.iter().map(|i| plan.pipelines[*i].name.as_str()).collect();
             format!("{} to {}", stage.kind(), names.join(", "))
@@ -29,7 +29,7 @@ fn stage_text(stage: &StagePlan, plan: &Plan) -> String {
     }
 }
 
-fn zip_text(zip: &ZipPlan, device: &str) -> String {
+fn zip_text(zip: &ZipPlan, device: &DevicePlan) -> String {
     let ZipPlan { op, format, level, streams, refresh, depth, .. } = zip;
     let level = if *op == ZipOp::Compress { format!(" level {level}") } else { String::new() };
     let streams = match (streams, op) {
@@ -38,11 +38,13 @@ fn zip_text(zip: &ZipPlan, device: &str) -> String {
         (n, ZipOp::Decompress) => format!(", {n} streams"),
     };
     let dictionary = if zip.dictionary.is_some() { " with dictionary" } else { "" };
-    format!(
-        "zip {device} {op:?} {format:?}{level}{dictionary} by {} (depth {depth}{streams})",
-        zip.by().name()
-    )
-    .to_lowercase()
+    let by = match &device.engine {
+        EnginePlan::Uacce(_) => "a queue file",
+        _ => zip.by().name(),
+    };
+    let device = &device.name;
+    format!("zip {device} {op:?} {format:?}{level}{dictionary} by {by} (depth {depth}{streams})")
+        .to_lowercase()
 }
 
 /// A line for each pipeline.
@@ -55,9 +57,14 @@ pub(super) fn pipelines(plan: &Plan) -> impl Iterator<Item = String> {
 
 /// How an engine is to work, where there is a choice.
 fn options(engine: &EnginePlan) -> String {
-    let EnginePlan::Rsa(RsaOptions { simd, passes, deadline, blinding, .. }) = engine else {
-        return String::new();
-    };
+    match engine {
+        EnginePlan::Rsa(options) => rsa_options(options),
+        EnginePlan::Zip | EnginePlan::Uacce(_) => String::new(),
+    }
+}
+
+pub(super) fn rsa_options(options: &RsaOptions) -> String {
+    let RsaOptions { simd, passes, deadline, blinding, .. } = options;
     let passes = format!("{passes:?}").to_lowercase();
     let deadline = match deadline.as_micros() {
         0 => String::new(),
@@ -71,9 +78,12 @@ pub fn plan(plan: &Plan, lcores: &LcoreMap, name: &str) {
     println!("{name}: ok");
     println!("lcores: {lcores}");
     for d in &plan.devices {
-        let place = match d.placement {
-            Placement::Inline => "inline".to_owned(),
-            Placement::Core { cpu, .. } => format!("on cpu {cpu}, its own"),
+        let place = match (&d.engine, d.placement) {
+            (EnginePlan::Uacce(uacce), _) => {
+                format!("{}, listed in {}", uacce.wanted(), uacce.sysfs.display())
+            }
+            (_, Placement::Inline) => "inline".to_owned(),
+            (_, Placement::Core { cpu, .. }) => format!("on cpu {cpu}, its own"),
         };
         println!("device {:?}: {place}{}", d.name, options(&d.engine));
     }

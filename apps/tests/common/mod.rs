@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod pcap;
+pub mod served;
 
 use std::ffi::OsStr;
 use std::io::Read as _;
@@ -183,6 +184,11 @@ impl Started {
     /// Its process id.
     pub fn id(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// Whether it has ended; [`end`](Self::end) shows how.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
     }
 
     /// Sends a signal.

@@ -5,13 +5,16 @@ use toml::Spanned;
 use warpdrive_pmd::engine::rsa::{Passes, Simd};
 use warpdrive_pmd::idle::IdlePolicy;
 
-use super::Config;
+use super::{Config, Name};
 
 /// Names of the device drivers, for messages.
-pub const DEVICE_DRIVERS: &[&str] = &["soft-rsa", "soft-zip"];
+pub const DEVICE_DRIVERS: &[&str] = &["soft-rsa", "soft-zip", "uacce"];
 
 /// Keys that `soft-rsa` has besides those of all drivers.
 pub(super) const SOFT_RSA_KEYS: &[&str] = &["simd", "passes", "deadline_us", "blinding"];
+
+/// Keys of drivers whose engine is in this process.
+pub(super) const ENGINE_KEYS: &[&str] = &["core", "idle"];
 
 /// `[device.NAME]`.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct DeviceTable {
     pub idle: Option<IdlePolicy>,
     /// What `soft-rsa` has besides; of no account with another driver.
     pub rsa: RsaEngineKeys,
+    /// What `uacce` has; of no account with another driver.
+    pub uacce: UacceKeys,
 }
 
 impl Config {
@@ -50,6 +55,19 @@ pub struct RsaEngineKeys {
     pub blinding: bool,
 }
 
+/// Which device of another process or of the kernel, and where it is looked for.
+#[derive(Debug, Default)]
+pub struct UacceKeys {
+    /// Its name; absent: the nearest that can do what is asked of it.
+    pub device: Option<Name>,
+    /// The folder where devices have their attributes; absent: that of the kernel.
+    pub sysfs: Option<Name>,
+    /// The folder of the queue files; absent: `/dev`.
+    pub dev: Option<Name>,
+    /// The folder where a server presents its devices: in place of the other two.
+    pub expose: Option<Name>,
+}
+
 /// A device driver, as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,6 +76,8 @@ pub enum DeviceDriver {
     SoftRsa,
     /// DEFLATE in software.
     SoftZip,
+    /// A queue file: of the kernel's driver of an accelerator, or of `warpdrive serve`.
+    Uacce,
 }
 
 /// `core = 1` or `core = "auto"`.
@@ -95,7 +115,8 @@ pub(super) struct SoftRsaTable {
 impl From<SoftRsaTable> for DeviceTable {
     fn from(t: SoftRsaTable) -> Self {
         let SoftRsaTable { driver, core, idle, simd, passes, deadline_us, blinding } = t;
-        Self { driver, core, idle, rsa: RsaEngineKeys { simd, passes, deadline_us, blinding } }
+        let rsa = RsaEngineKeys { simd, passes, deadline_us, blinding };
+        Self { driver, core, idle, rsa, uacce: UacceKeys::default() }
     }
 }
 
@@ -110,6 +131,26 @@ pub(super) struct SoftZipTable {
 
 impl From<SoftZipTable> for DeviceTable {
     fn from(t: SoftZipTable) -> Self {
-        Self { driver: t.driver, core: t.core, idle: t.idle, rsa: RsaEngineKeys::default() }
+        let (rsa, uacce) = (RsaEngineKeys::default(), UacceKeys::default());
+        Self { driver: t.driver, core: t.core, idle: t.idle, rsa, uacce }
+    }
+}
+
+/// `[device.NAME]` with `driver = "uacce"`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UacceTable {
+    driver: Spanned<DeviceDriver>,
+    device: Option<Name>,
+    sysfs: Option<Name>,
+    dev: Option<Name>,
+    expose: Option<Name>,
+}
+
+impl From<UacceTable> for DeviceTable {
+    fn from(t: UacceTable) -> Self {
+        let UacceTable { driver, device, sysfs, dev, expose } = t;
+        let uacce = UacceKeys { device, sysfs, dev, expose };
+        Self { driver, core: None, idle: None, rsa: RsaEngineKeys::default(), uacce }
     }
 }

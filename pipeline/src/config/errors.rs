@@ -107,7 +107,7 @@ fn range(expected: &str) -> String {
 
 fn wrong_type(span: Range<usize>, given: &str, expected: &str) -> Diagnostic {
     let (what, help) = match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i64" => {
             ("a whole number", "a number without quotes and without a point")
         }
         "a boolean" => ("true or false", "true or false, without quotes"),

@@ -7,6 +7,7 @@ mod devices;
 mod errors;
 mod proxy;
 mod reader;
+mod serve;
 mod stages;
 
 use serde::Deserialize;
@@ -20,12 +21,15 @@ use self::errors::from_syntax;
 use crate::diag::{ConfigError, Diagnostic};
 
 pub use check::{CheckTable, Statuses};
-pub use devices::{AutoWord, DEVICE_DRIVERS, DeviceDriver, DeviceTable, EngineCoreChoice, RsaEngineKeys};
+pub use devices::{
+    AutoWord, DEVICE_DRIVERS, DeviceDriver, DeviceTable, EngineCoreChoice, RsaEngineKeys, UacceKeys,
+};
 pub use proxy::{
     Balance, CompressTable, LimitsTable, LogTable, Number, ProxyCertificate, ProxyTable, RouteTable,
     TimeoutsTable, TlsTable, TlsVersion, Transport, UnknownName, UpstreamTable,
 };
 use reader::Reader;
+pub use serve::{ServeConfig, ServeTable, ServedTable};
 pub use stages::{
     Conditions, CountTable, DropTable, EchoTable, FanoutTable, Full, HandoffTable, MacSwapTable, MatchTable,
     MergeTable, NameOrNumber, Otherwise, RsaTable, RxTable, STAGES, StageTable, StallTable, TeeTable,
@@ -74,7 +78,7 @@ pub struct Eal {
     /// Page size of the pools.
     pub pages: Pages,
     /// How devices address memory.
-    pub dma: Dma,
+    pub dma: Spanned<Dma>,
     /// What must be got, or the program does not start.
     pub require: Vec<Spanned<Require>>,
     /// What worker cores do when there is nothing to do.
@@ -94,7 +98,7 @@ impl Default for Eal {
         Self {
             cores: None,
             pages: Pages::Auto,
-            dma: Dma::Sva,
+            dma: Spanned::new(0..0, Dma::Sva),
             require: Vec::new(),
             idle: IdlePolicy::default(),
             latency: true,

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use warpdrive_pmd::port::{self, PortConfig};
 
-use super::devices::{SOFT_RSA_KEYS, SoftRsaTable, SoftZipTable};
+use super::devices::{ENGINE_KEYS, SOFT_RSA_KEYS, SoftRsaTable, SoftZipTable, UacceTable};
 use super::errors::from_toml;
 use super::stages::example;
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::diag::{Diagnostic, known_names};
 
-type Value<'a> = Spanned<DeValue<'a>>;
+pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
 /// Walks the parsed text and collects what is wrong with it.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Reader {
     pub(super) errors: Vec<Diagnostic>,
 }
 
-const TOP: &[&str] = &["version", "eal", "mempool", "port", "device", "pipeline", "proxy"];
+const TOP: &[&str] = &["version", "eal", "mempool", "port", "device", "pipeline", "proxy", "serve"];
 
 impl Reader {
     pub(super) fn root(&mut self, table: Spanned<DeTable<'_>>, config: &mut Config) {
@@ -46,12 +46,21 @@ impl Reader {
                 "device" => config.devices = self.named(value, "device", Self::device),
                 "pipeline" => config.pipelines = self.pipelines(value),
                 "proxy" => config.proxies = self.proxies(value),
+                "serve" => self.errors.push(
+                    Diagnostic::new(key.span(), "a file with a [serve] table is for warpdrive serve")
+                        .help("warpdrive serve FILE; what is to be run is a file of its own"),
+                ),
                 unknown => self.errors.push(
                     Diagnostic::new(key.span(), format!("unknown table or key {unknown:?}"))
                         .help(known_names(unknown, "at this level there are", TOP.iter().copied())),
                 ),
             }
         }
+        self.version(version);
+    }
+
+    /// What was written as the version, and where.
+    pub(super) fn version(&mut self, version: Option<(u32, Range<usize>)>) {
         match version {
             Some((1, _)) => {}
             Some((other, span)) => self.errors.push(
@@ -65,7 +74,7 @@ impl Reader {
         }
     }
 
-    fn value<T: DeserializeOwned>(&mut self, value: Value<'_>) -> Option<T> {
+    pub(super) fn value<T: DeserializeOwned>(&mut self, value: Value<'_>) -> Option<T> {
         let span = value.span();
         match T::deserialize(ValueDeserializer::from(value)) {
             Ok(v) => Some(v),
@@ -77,7 +86,7 @@ impl Reader {
     }
 
     /// As [`value`](Self::value), with an example as help where there is no other.
-    fn value_like<T: DeserializeOwned>(&mut self, value: Value<'_>, example: &str) -> Option<T> {
+    pub(super) fn value_like<T: DeserializeOwned>(&mut self, value: Value<'_>, example: &str) -> Option<T> {
         let before = self.errors.len();
         let read = self.value(value);
         for d in &mut self.errors[before..] {
@@ -87,7 +96,7 @@ impl Reader {
     }
 
     /// The tables of `[kind.NAME]`.
-    fn named<T>(
+    pub(super) fn named<T>(
         &mut self,
         value: Value<'_>,
         kind: &str,
@@ -119,7 +128,11 @@ impl Reader {
             .collect()
     }
 
-    fn table<'a>(&mut self, value: Value<'a>, example: &str) -> Option<(Range<usize>, DeTable<'a>)> {
+    pub(super) fn table<'a>(
+        &mut self,
+        value: Value<'a>,
+        example: &str,
+    ) -> Option<(Range<usize>, DeTable<'a>)> {
         let span = value.span();
         match value.into_inner() {
             DeValue::Table(table) => Some((span, table)),
@@ -165,18 +178,20 @@ impl Reader {
     fn device(&mut self, value: Value<'_>, name: &str) -> Option<DeviceTable> {
         let (span, mut table) = self.table(value, "[device.NAME]")?;
         let driver = self.driver(&mut table, span.clone(), ("device", name), DEVICE_DRIVERS)?;
-        let is_rsa = driver.get_ref() == "soft-rsa";
-        if !is_rsa {
-            self.keys_of_rsa(&mut table, driver.get_ref());
+        let kind = driver.get_ref().clone();
+        match kind.as_str() {
+            "soft-rsa" => {}
+            "uacce" => self.keys_of_engines(&mut table),
+            _ => self.keys_of_rsa(&mut table, &kind),
         }
         let text = Spanned::new(driver.span(), std::borrow::Cow::Owned(driver.into_inner()));
         let driver = Spanned::new(text.span(), DeValue::String(text.into_inner()));
         table.insert(Spanned::new(span.clone(), "driver".into()), driver);
         let rest = Spanned::new(span, DeValue::Table(table));
-        if is_rsa {
-            self.value::<SoftRsaTable>(rest).map(DeviceTable::from)
-        } else {
-            self.value::<SoftZipTable>(rest).map(DeviceTable::from)
+        match kind.as_str() {
+            "soft-rsa" => self.value::<SoftRsaTable>(rest).map(DeviceTable::from),
+            "uacce" => self.value::<UacceTable>(rest).map(DeviceTable::from),
+            _ => self.value::<SoftZipTable>(rest).map(DeviceTable::from),
         }
     }
 
@@ -186,6 +201,17 @@ impl Reader {
             let Some((written, _)) = table.remove_entry(*key) else { continue };
             let message = format!("{key:?} is a key of soft-rsa devices, and this one is {driver}");
             let help = "leave it out, or move it to the soft-rsa device";
+            self.errors.push(Diagnostic::new(written.span(), message).help(help));
+        }
+    }
+
+    /// Takes out keys that are about an engine of this process, of a device whose engine is elsewhere.
+    fn keys_of_engines(&mut self, table: &mut DeTable<'_>) {
+        for key in ENGINE_KEYS.iter().chain(SOFT_RSA_KEYS) {
+            let Some((written, _)) = table.remove_entry(*key) else { continue };
+            let message = format!("{key:?} is a key of engines in this process, and this device is uacce");
+            let help =
+                "leave it out; for a device of warpdrive serve, say it in [serve] of the server's file";
             self.errors.push(Diagnostic::new(written.span(), message).help(help));
         }
     }

@@ -1,12 +1,14 @@
 //! What the engines of devices are told, and whether this machine can do it.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use toml::Spanned;
 use warpdrive_pmd::engine::rsa::{Passes, RsaOptions, Simd};
 
-use super::planner::Planner;
-use crate::config::{DeviceDriver, DeviceTable, Named};
+use super::planner::{Planner, Supports};
+use super::uacce::UaccePlan;
+use crate::config::{DeviceDriver, DeviceTable, Named, RsaEngineKeys};
 use crate::diag::Diagnostic;
 
 /// The longest that a request may be kept waiting for company: more is a slip of the unit rather than a wish.
@@ -19,18 +21,43 @@ pub enum EnginePlan {
     Rsa(RsaOptions),
     /// DEFLATE in software.
     Zip,
+    /// Elsewhere, behind a queue file.
+    Uacce(UaccePlan),
 }
 
 impl Planner<'_> {
     pub(super) fn engine(&mut self, device: &Named<DeviceTable>) -> EnginePlan {
         match device.value.driver.get_ref() {
-            DeviceDriver::SoftRsa => EnginePlan::Rsa(self.rsa_options(device)),
+            DeviceDriver::SoftRsa => {
+                let whose = format!("device {:?}", device.name.get_ref());
+                let mut engine = RsaEnginePlanner {
+                    whose: &whose,
+                    span: device.name.span(),
+                    supports: self.supports,
+                    errors: &mut self.errors,
+                    notes: &mut self.notes,
+                };
+                EnginePlan::Rsa(engine.options(&device.value.rsa))
+            }
             DeviceDriver::SoftZip => EnginePlan::Zip,
+            DeviceDriver::Uacce => EnginePlan::Uacce(self.uacce(device)),
         }
     }
+}
 
-    fn rsa_options(&mut self, device: &Named<DeviceTable>) -> RsaOptions {
-        let keys = &device.value.rsa;
+/// Makes options of what is written for an RSA engine.
+pub(super) struct RsaEnginePlanner<'a> {
+    /// What has the engine, for messages.
+    pub(super) whose: &'a str,
+    /// Where that is.
+    pub(super) span: Range<usize>,
+    pub(super) supports: Supports,
+    pub(super) errors: &'a mut Vec<Diagnostic>,
+    pub(super) notes: &'a mut Vec<String>,
+}
+
+impl RsaEnginePlanner<'_> {
+    pub(super) fn options(&mut self, keys: &RsaEngineKeys) -> RsaOptions {
         let options = RsaOptions {
             simd: keys.simd.as_ref().map_or(Simd::default(), |simd| *simd.get_ref()),
             passes: keys.passes.as_ref().map_or(Passes::default(), |passes| *passes.get_ref()),
@@ -39,7 +66,8 @@ impl Planner<'_> {
             ..RsaOptions::default()
         };
         if let Err(text) = (self.supports)(&options) {
-            let span = keys.simd.as_ref().map_or(device.name.span(), Spanned::span);
+            let span = keys.simd.as_ref().map(Spanned::span).filter(|span| !span.is_empty());
+            let span = span.unwrap_or_else(|| self.span.clone());
             self.errors.push(Diagnostic::of_error(span, &text));
         }
         // Nobody waits for a second operation that would be done alone all the same.
@@ -49,8 +77,7 @@ impl Planner<'_> {
             _ => None,
         };
         if let Some(alone) = alone.filter(|_| !options.deadline.is_zero()) {
-            let name = device.name.get_ref();
-            self.notes.push(format!("device {name:?}: deadline_us has no effect, because of {alone}"));
+            self.notes.push(format!("{}: deadline_us has no effect, because of {alone}", self.whose));
         }
         options
     }
@@ -59,7 +86,7 @@ impl Planner<'_> {
         let n = *us.get_ref();
         if n > LONGEST_DEADLINE_US {
             let help = format!("0 to {LONGEST_DEADLINE_US} microseconds; 0 is not to wait");
-            self.error(us.span(), format!("deadline_us = {n} is too long"), help);
+            self.errors.push(Diagnostic::new(us.span(), format!("deadline_us = {n} is too long")).help(help));
         }
         Duration::from_micros(n.min(LONGEST_DEADLINE_US))
     }

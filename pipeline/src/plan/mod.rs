@@ -6,9 +6,11 @@ mod devices;
 mod place;
 mod planner;
 mod proxy;
+mod serve;
 mod stages;
 mod strict;
 mod topology;
+mod uacce;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -36,6 +38,8 @@ pub use proxy::{
     CheckPlan, CompressPlan, LimitsPlan, MOST_FIELDS, ProxyPlan, RoutePlan, ServerPlan, TimeoutsPlan,
     TlsPlan, UpstreamPlan, UserPlan, ZIP_DEPTH,
 };
+pub use serve::{Accounts, ServePlan};
+pub use uacce::{UacceDoes, UaccePlan};
 
 /// Requests in flight of a stage that does not say.
 pub const DEFAULT_DEPTH: usize = 64;
@@ -151,7 +155,7 @@ impl PipelinePlan {
 }
 
 /// What is looked at only at start, with its place in the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// What is written there.
     pub name: String,
@@ -324,6 +328,7 @@ impl Plan {
             rx_owner: BTreeMap::new(),
             tx_owner: BTreeMap::new(),
             counters: BTreeSet::new(),
+            uacce_does: BTreeMap::new(),
         };
         let plan = planner.plan();
         if planner.errors.is_empty() { Ok(plan) } else { Err(config.error(planner.errors)) }

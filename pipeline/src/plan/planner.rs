@@ -7,6 +7,7 @@ use std::time::Duration;
 use warpdrive_mempool::{MemError, PoolConfig};
 use warpdrive_pmd::engine::rsa::RsaOptions;
 
+use super::uacce::UacceDoes;
 use super::{PipelinePlan, Plan, PoolPlan, PortPlan, StagePlan};
 use crate::config::{Config, DeviceDriver, MempoolTable, Name, Named};
 use crate::cores::LcoreMap;
@@ -26,6 +27,8 @@ pub(super) struct Planner<'a> {
     pub(super) tx_owner: BTreeMap<(usize, u16), String>,
     /// Names of `count` stages.
     pub(super) counters: BTreeSet<String>,
+    /// What each device that is uacce was named for.
+    pub(super) uacce_does: BTreeMap<usize, UacceDoes>,
 }
 
 impl Planner<'_> {
@@ -44,7 +47,7 @@ impl Planner<'_> {
         let workers = self.workers(&pipelines, &proxies);
         let strict = self.strict(&devices);
         let mut plan = Plan {
-            dma: self.config.eal.dma.into(),
+            dma: (*self.config.eal.dma.get_ref()).into(),
             require: self.config.eal.require.iter().map(|r| *r.get_ref()).collect(),
             latency: self.config.eal.latency,
             drain: Duration::from_millis(self.config.eal.drain_ms),
@@ -163,6 +166,9 @@ impl Planner<'_> {
         let config = self.config;
         let index = self.resolve(name, "device", config.devices.iter().map(|d| d.name.get_ref().as_str()))?;
         let got = *config.devices[index].value.driver.get_ref();
+        if got == DeviceDriver::Uacce {
+            return self.uacce_for(index, name, wanted).then_some(index);
+        }
         if got != wanted {
             let (does, needs) = (kind_of(got), kind_of(wanted));
             self.error(
@@ -237,6 +243,7 @@ fn driver_name(driver: DeviceDriver) -> &'static str {
     match driver {
         DeviceDriver::SoftRsa => "soft-rsa",
         DeviceDriver::SoftZip => "soft-zip",
+        DeviceDriver::Uacce => "uacce",
     }
 }
 
@@ -244,5 +251,6 @@ fn kind_of(driver: DeviceDriver) -> &'static str {
     match driver {
         DeviceDriver::SoftRsa => "RSA",
         DeviceDriver::SoftZip => "ZIP",
+        DeviceDriver::Uacce => "what a queue file offers",
     }
 }

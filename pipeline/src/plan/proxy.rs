@@ -22,6 +22,7 @@ mod tests;
 mod user;
 
 pub use check::CheckPlan;
+pub(super) use numbers::out_of_range;
 pub use numbers::{CompressPlan, LimitsPlan, MOST_FIELDS, TimeoutsPlan};
 pub use routes::RoutePlan;
 pub use user::UserPlan;

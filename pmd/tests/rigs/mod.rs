@@ -3,4 +3,5 @@
 pub mod netns;
 pub mod port;
 pub mod rsa;
+pub mod uacce;
 pub mod zip;

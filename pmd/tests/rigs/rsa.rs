@@ -22,10 +22,11 @@ impl Rsa {
     pub fn new(placement: Placement) -> Self {
         let domain = Domain::new(DmaMode::ShareDomain);
         let pool = Mempool::new(&PoolConfig { buffers: 2048, ..PoolConfig::default() }, &domain).unwrap();
-        Self::of(Box::new(SoftDevice::<RsaEngine>::open("rsa0", placement, &domain).unwrap()), pool)
+        let device = SoftDevice::<RsaEngine>::open("rsa0", placement, &domain).unwrap();
+        Self::of(Box::new(device), pool)
     }
 
-    /// Of any device that takes packets of the pool.
+    /// Another device that signs, and a pool of which it reaches the memory.
     pub fn of(device: Box<dyn Device>, pool: Mempool) -> Self {
         let checker = SoftDevice::open("checker", Placement::Inline, pool.domain()).unwrap();
         let key = RsaKey::generate(2048).unwrap();

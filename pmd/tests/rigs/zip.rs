@@ -18,10 +18,11 @@ impl Zip {
     pub fn new(placement: Placement) -> Self {
         let domain = Domain::new(DmaMode::Sva);
         let pool = Mempool::new(&PoolConfig { buffers: 1024, ..PoolConfig::default() }, &domain).unwrap();
-        Self::of(Box::new(SoftDevice::<ZipEngine>::open("zip0", placement, &domain).unwrap()), pool)
+        let device = SoftDevice::<ZipEngine>::open("zip0", placement, &domain).unwrap();
+        Self::of(Box::new(device), pool)
     }
 
-    /// Of any device that takes packets of the pool.
+    /// Another device that compresses, and a pool of which it reaches the memory.
     pub fn of(device: Box<dyn Device>, pool: Mempool) -> Self {
         let session = |format| {
             let spec = SessionSpec::Zip(ZipSession::new(ZipOp::Compress, format, 1).unwrap());

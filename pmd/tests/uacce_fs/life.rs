@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::mount::{UnmountFlags, unmount};
 use warpdrive_pmd::uacce::abi;
 
 use crate::client::{Map, another, call, errno, open, poll};
-use crate::stub::{PAGE, PAGES};
+use crate::stub::{PAGE, PAGES, SLOW};
 use crate::{Lab, soon};
 
 /// Set in the process that counts what it has.
@@ -34,15 +36,44 @@ fn the_end_of_the_server_releases_all_queues() {
 }
 
 #[test]
-fn a_folder_that_somebody_unmounts_is_noticed() {
+fn the_end_of_the_server_waits_for_calls_under_way() {
     let Some(mut lab) = Lab::new() else { return };
     let file = open(&lab.queue());
-    rustix::mount::unmount(lab.folder.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    let queue = lab.stub.newest();
+    std::thread::scope(|scope| {
+        // Whoever calls is told at once, but the device is still at it.
+        scope.spawn(|| assert_eq!(errno(call(&file, SLOW, &mut [])), Some(libc::ECONNABORTED)));
+        soon("the call", || queue.slow_calls() == 1);
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            queue.end_slow();
+        });
+        drop(lab.mounted.take());
+        assert_eq!((queue.slow_calls(), lab.stub.open_queues(), Arc::strong_count(&lab.stub)), (0, 0, 1));
+    });
+}
+
+#[test]
+fn a_server_that_somebody_cuts_off_knows_it() {
+    let Some(lab) = Lab::new() else { return };
+    let (file, mounted) = (open(&lab.queue()), lab.mounted.as_ref().unwrap());
+    call(&file, abi::START, &mut []).unwrap();
+    assert!(!mounted.ended());
+    // In use it stays where it is, but the connection ends.
+    let forced = unmount(lab.folder.path(), UnmountFlags::FORCE);
+    assert_eq!(forced, Err(rustix::io::Errno::BUSY));
+    soon("the end", || mounted.ended());
+    assert_eq!(lab.stub.open_queues(), 0, "and the queues are given back");
+}
+
+#[test]
+fn the_end_of_a_server_that_is_nowhere_does_not_wait_for_its_users() {
+    let Some(mut lab) = Lab::new() else { return };
+    let file = open(&lab.queue());
+    unmount(lab.folder.path(), UnmountFlags::DETACH).unwrap();
+    drop(lab.mounted.take());
     assert_eq!(call(&file, abi::START, &mut []).unwrap(), 0, "who has a queue keeps it");
     drop(file);
-    soon("the release", || lab.stub.open_queues() == 0);
-    // This must return, whether or not the kernel has ended the session by now.
-    drop(lab.mounted.take());
     soon("the end of the session", || Arc::strong_count(&lab.stub) == 1);
 }
 

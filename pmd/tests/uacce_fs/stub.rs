@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
@@ -17,10 +17,10 @@ use crate::client::Map;
 pub const PAGE: usize = 4096;
 /// Pages of a queue.
 pub const PAGES: usize = 40;
-/// A call that takes [`SLOW`].
-pub const SLEEP: u32 = 0x5790;
-/// How long that is.
-pub const SLOW: Duration = Duration::from_millis(400);
+/// A call that lasts until [`State::end_slow`], or [`PATIENCE`].
+pub const SLOW: u32 = 0x5790;
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A call that panics.
 pub const PANIC: u32 = 0x5791;
 
@@ -43,6 +43,9 @@ pub struct State {
     pub ready: AtomicBool,
     pub failed: AtomicBool,
     waker: Mutex<Option<Box<dyn Waker>>>,
+    /// Slow calls under way, and whether they may end.
+    slow: Mutex<(usize, bool)>,
+    slow_changes: Condvar,
     /// How often somebody polled.
     pub polls: AtomicUsize,
 }
@@ -84,6 +87,8 @@ impl State {
             ready: AtomicBool::default(),
             failed: AtomicBool::default(),
             waker: Mutex::default(),
+            slow: Mutex::default(),
+            slow_changes: Condvar::default(),
             polls: AtomicUsize::default(),
         }
     }
@@ -99,6 +104,24 @@ impl State {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    fn be_slow(&self) {
+        let mut slow = self.slow.lock().unwrap();
+        slow.0 += 1;
+        let wait = self.slow_changes.wait_timeout_while(slow, PATIENCE, |slow| !slow.1);
+        wait.unwrap().0.0 -= 1;
+    }
+
+    /// How many slow calls are under way.
+    pub fn slow_calls(&self) -> usize {
+        self.slow.lock().unwrap().0
+    }
+
+    /// Lets them end.
+    pub fn end_slow(&self) {
+        self.slow.lock().unwrap().1 = true;
+        self.slow_changes.notify_all();
     }
 
     pub fn has_waker(&self) -> bool {
@@ -177,8 +200,8 @@ impl QueueFile for Queue {
             abi::GET_SS_DMA => Ok(0x1122_3344_5566_7788_u64.to_le_bytes().to_vec()),
             // All bits the other way round.
             abi::QM_SET_QP_CTX | abi::QM_SET_QP_INFO => Ok(argument.iter().map(|byte| !byte).collect()),
-            SLEEP => {
-                std::thread::sleep(SLOW);
+            SLOW => {
+                self.state.be_slow();
                 Ok(Vec::new())
             }
             PANIC => panic!("as it was told"),

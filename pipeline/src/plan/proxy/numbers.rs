@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use super::super::Placed;
 use super::super::planner::Planner;
 use crate::config::{CompressTable, LimitsTable, Number, TimeoutsTable};
+use crate::diag::Diagnostic;
 
 /// The most fields that a head can have.
 pub const MOST_FIELDS: usize = 128;
@@ -50,18 +51,28 @@ pub struct CompressPlan {
     pub types: Vec<Placed>,
 }
 
+/// What is to be said of a number, unless it is within its range.
+pub(in crate::plan) fn out_of_range(
+    key: &str,
+    number: &Number,
+    range: RangeInclusive<u64>,
+) -> Option<Diagnostic> {
+    let n = number.get_ref();
+    if range.contains(n) {
+        return None;
+    }
+    let help = match range.into_inner() {
+        (least, u64::MAX) => format!("{key} = {least} or more"),
+        (least, most) => format!("{key} = {least} to {most}"),
+    };
+    Some(Diagnostic::new(number.span(), format!("{key} = {n} is not possible")).help(help))
+}
+
 impl Planner<'_> {
     /// A number that is to be within a range.
     pub(super) fn ranged(&mut self, key: &str, number: &Number, range: RangeInclusive<u64>) -> u64 {
-        let n = *number.get_ref();
-        if !range.contains(&n) {
-            let help = match range.into_inner() {
-                (least, u64::MAX) => format!("{key} = {least} or more"),
-                (least, most) => format!("{key} = {least} to {most}"),
-            };
-            self.error(number.span(), format!("{key} = {n} is not possible"), help);
-        }
-        n
+        self.errors.extend(out_of_range(key, number, range));
+        *number.get_ref()
     }
 
     /// A time that something is waited for.

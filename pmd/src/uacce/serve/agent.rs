@@ -18,7 +18,7 @@ use super::flight::{Destination, Errand, Flight};
 use super::space::Space;
 
 /// Bytes that a process may have in requests that are larger than a slot.
-const LARGE: usize = 128 << 20;
+pub(super) const LARGE: usize = 128 << 20;
 /// How often an idle agent looks before it sleeps: for some ten microseconds.
 const SPINS: u32 = 2_000;
 

@@ -93,6 +93,20 @@ impl CoreHandle {
         let _ = self.orders.send(order);
     }
 
+    /// Whether its thread has ended.
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Ends it, after it has failed its queues.
+    pub(super) fn stop(&mut self) {
+        self.tell(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic was told by the hook; there is nothing else to learn.
+            let _ = thread.join();
+        }
+    }
+
     /// The way to it, for others.
     pub(super) fn sender(&self) -> Sender<Order> {
         self.orders.clone()
@@ -101,11 +115,7 @@ impl CoreHandle {
 
 impl Drop for CoreHandle {
     fn drop(&mut self) {
-        self.tell(Order::Stop);
-        if let Some(thread) = self.thread.take() {
-            // A panic was told by the hook; there is nothing else to learn.
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 

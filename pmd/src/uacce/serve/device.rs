@@ -172,8 +172,7 @@ impl Accelerator for ServedDevice {
     fn open(&self, opener: Process) -> Result<Box<dyn QueueFile>, Errno> {
         let permit = self.permit(opener)?;
         let owner = self.registry.space(opener)?;
-        let bytes = Region::Dus as usize * PAGE + self.config.dus_bytes() + self.config.reserve;
-        let memory = Arc::new(QueueMemory::new(bytes).map_err(|_| Errno::NOMEM)?);
+        let memory = Arc::new(QueueMemory::new(self.config.queue_bytes()).map_err(|_| Errno::NOMEM)?);
         let reserve = match self.config.reserve {
             0 => None,
             bytes => {

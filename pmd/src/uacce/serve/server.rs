@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crossbeam::channel::Sender;
 use rustix::io::Errno;
+use serde::Deserialize;
 use warpdrive_mempool::{DmaMode, Domain};
 
+use super::agent::LARGE;
+use super::bounce::SLOT;
 use super::core::{CoreHandle, Order};
 use super::device::{ServedDevice, USUAL_DEPTH, entry_kind};
 use super::engines::Engines;
@@ -16,15 +19,16 @@ use super::ring::EntryKind;
 use super::space::Space;
 use super::tenant::Tenant;
 use super::{Accelerator, Permissions, Process};
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, DeviceInfo};
 use crate::engine::rsa::RsaOptions;
 use crate::idle::IdlePolicy;
 use crate::stats::DeviceStats;
 use crate::uacce::abi::qm::COMPLETION;
-use crate::uacce::abi::{FLAG_SVA, NO_IOMMU};
+use crate::uacce::abi::{FLAG_SVA, NO_IOMMU, Region};
 
 /// What a device does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Function {
     /// RSA, with queues as Kunpeng's HPRE has them.
     Hpre,
@@ -33,7 +37,8 @@ pub enum Function {
 }
 
 /// Where engines read the inputs of requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Inputs {
     /// In a copy that the server makes first: a process that changes its bytes meanwhile harms nobody.
     #[default]
@@ -107,7 +112,9 @@ impl DeviceConfig {
         entry_kind(self.function)
     }
 
-    pub(super) fn api(&self) -> String {
+    /// What its attribute `api` says.
+    #[must_use]
+    pub fn api(&self) -> String {
         let suffix = if self.mode == DmaMode::NoIommu { NO_IOMMU } else { "" };
         format!("hisi_qm_v{}{suffix}", self.version)
     }
@@ -129,6 +136,18 @@ impl DeviceConfig {
     pub(super) fn dus_bytes(&self) -> usize {
         let entry = self.kind().words() * 4 + COMPLETION;
         (entry * usize::from(self.depth) + 8).next_multiple_of(PAGE)
+    }
+
+    /// Bytes of memory behind each of its queue files, there as long as the file is open.
+    #[must_use]
+    pub fn queue_bytes(&self) -> usize {
+        Region::Dus as usize * PAGE + self.dus_bytes() + self.reserve
+    }
+
+    /// The most entries with which its rings have one page: what is behind them is at its place then.
+    #[must_use]
+    pub fn one_page_depth(&self) -> usize {
+        (PAGE - 8) / (self.kind().words() * 4 + COMPLETION)
     }
 
     /// Entries that a queue may take in its turn.
@@ -157,6 +176,15 @@ pub struct ServerConfig {
     pub in_flight: usize,
     /// How RSA is computed.
     pub rsa: RsaOptions,
+}
+
+impl ServerConfig {
+    /// Bytes of memory, for each process at each core at which it has queues: what requests of up to 64 KiB are worked on in, touched
+    /// only as far as it is used; and the most for those that are larger.
+    #[must_use]
+    pub fn process_bytes(&self) -> [usize; 2] {
+        [2 * self.in_flight * SLOT, LARGE]
+    }
 }
 
 /// A running server. Dropping it fails all queues and ends its threads.
@@ -219,6 +247,24 @@ impl Server {
     #[must_use]
     pub fn devices(&self) -> &[Arc<dyn Accelerator>] {
         &self.devices
+    }
+
+    /// What computes at each core: RSA and ZIP.
+    #[must_use]
+    pub fn engines(&self) -> Vec<[DeviceInfo; 2]> {
+        self.cores.iter().map(|core| core.engines.devices().map(Device::info)).collect()
+    }
+
+    /// The place of a core whose thread has ended though nobody has told it to, if there is one.
+    #[must_use]
+    pub fn broken(&self) -> Option<usize> {
+        self.cores.iter().position(CoreHandle::is_finished)
+    }
+
+    /// Fails all queues and ends the threads: who has a queue is told so, and who opens one gets `ENODEV`. Its numbers can still be
+    /// asked for.
+    pub fn stop(&mut self) {
+        self.cores.iter_mut().for_each(CoreHandle::stop);
     }
 
     /// Entries that were done so far.

@@ -6,6 +6,8 @@
 //!
 //! A queue file differs from a device of the kernel in three things: read and write reach the memory; a file that is open cannot be opened
 //! once more by its descriptor (`/proc/self/fd/N`) or a mount of this file alone, but only by its name; and a mapping outlives the close.
+//!
+//! Who serves files must not use them in the same process: killed in the midst of a request, it would wait for its own answer.
 
 mod caller;
 mod mount;
@@ -121,7 +123,7 @@ impl Mounted {
         Ok(Self { root: Some(root), session: Some(session) })
     }
 
-    /// Whether nobody is served any more, because the folder was unmounted by somebody else.
+    /// Whether nobody is served any more, because somebody else has ended the connection with the kernel (`umount -f`).
     #[must_use]
     pub fn ended(&self) -> bool {
         self.session.as_ref().is_none_or(|session| session.guard.is_finished())

@@ -1,0 +1,240 @@
+//! Devices for other programs: that they appear, what they take with them when they go, and what is refused.
+
+mod common;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::served::{self, Served, USUAL};
+use common::{PATIENCE, Started, command, examples, folder, run, skipped};
+use serde_json::Value;
+use warpdrive_pmd::uacce::abi::{PUT_Q, START};
+
+/// Opens a queue file as programs do.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// A call without an argument.
+fn call(queue: &File, command: u32) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the command has no argument that the kernel or the server would read or write.
+    match unsafe { libc::ioctl(queue.as_raw_fd(), libc::c_ulong::from(command), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn errno<T>(result: io::Result<T>) -> Option<i32> {
+    result.err().and_then(|e| e.raw_os_error())
+}
+
+#[track_caller]
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not so after {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_the_configuration_says_appears_and_can_be_opened() {
+    let toml = format!(
+        "{USUAL}queues = 7\nqueues_per_process = 2\npriority = 3\nnuma_node = -1\npermissions = \"0640\"\ngroup = \"12345\"\n"
+    );
+    let Some(served) = Served::start(&toml, &[]) else { return };
+    for (device, api, algorithms, queues) in [
+        ("hisi_hpre-0", "hisi_qm_v1\n", "rsa\n", "256\n"),
+        ("hisi_zip-0", "hisi_qm_v1\n", "deflate\n", "7\n"),
+    ] {
+        assert_eq!(served.attribute(device, "api"), api);
+        assert_eq!(served.attribute(device, "algorithms"), algorithms);
+        assert_eq!(served.attribute(device, "available_instances"), queues);
+        assert_eq!(served.attribute(device, "flags"), "1\n");
+    }
+    assert_eq!(served.attribute("hisi_zip-0", "priority"), "3\n");
+    assert_eq!(served.attribute("hisi_zip-0", "device/numa_node"), "-1\n");
+    let file = std::fs::metadata(served.queue_file("hisi_zip-0")).expect("the queue file");
+    assert_eq!((file.permissions().mode() & 0o777, file.uid(), file.gid()), (0o640, 0, 12345));
+
+    let queue = open(&served.queue_file("hisi_zip-0")).expect("a queue");
+    call(&queue, START).expect("it starts");
+    assert_eq!(errno(call(&queue, START)), Some(libc::EINVAL), "a queue starts once");
+    assert_eq!(served.attribute("hisi_zip-0", "available_instances"), "6\n");
+    let second = open(&served.queue_file("hisi_zip-0")).expect("another queue");
+    let third = errno(open(&served.queue_file("hisi_zip-0")));
+    assert_eq!(third, Some(libc::EBUSY), "queues_per_process = 2");
+    call(&queue, PUT_Q).expect("it is given back");
+    drop((queue, second));
+    wait_until("the queues are back", || served.attribute("hisi_zip-0", "available_instances") == "7\n");
+    served.ends_well();
+}
+
+#[test]
+fn it_says_what_it_serves_and_how_to_use_it_and_at_the_end_what_it_did() {
+    let Some(served) = Served::start(USUAL, &[]) else { return };
+    let expose = served.expose().display().to_string();
+    let ran = served.ends_well();
+    for part in [
+        "device \"hisi_hpre-0\" on core",
+        "rsa, hisi_qm_v1, sva, up to 256 queues of 1024 entries",
+        "deflate",
+        "if all queues are open",
+        &format!("serving at {expose}"),
+        &format!("warpdrive run-with-devices --expose {expose} -- PROGRAM"),
+        &format!("driver = \"uacce\", expose = \"{expose}\""),
+    ] {
+        assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+    }
+    for part in ["served ", " rsa: 0 requests", " zip: 0 requests"] {
+        assert!(ran.stdout.contains(part), "no {part:?} in {}", ran.stdout);
+    }
+}
+
+#[test]
+fn numbers_come_every_second_as_json() {
+    let Some(served) = Served::start(USUAL, &["--json"]) else { return };
+    let queue = open(&served.queue_file("hisi_zip-0")).expect("a queue");
+    std::thread::sleep(Duration::from_millis(1500));
+    drop(queue);
+    let ran = served.ends_well();
+    let lines: Vec<Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    let [first, .., last] = &lines[..] else { panic!("{}", ran.stdout) };
+    assert_eq!((&first["schema"], &first["event"]), (&"warpdrive.serve.v1".into(), &"second".into()));
+    assert_eq!(first["devices"][1]["name"], "hisi_zip-0");
+    assert_eq!(
+        (&first["devices"][0]["queues_open"], &first["devices"][1]["queues_open"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!((&last["event"], &last["devices"][1]["queues_open"]), (&"end".into(), &0.into()));
+    assert_eq!(last["cores"][0]["rsa"]["requests"], 0);
+}
+
+#[test]
+fn a_signal_ends_it_while_queues_are_open() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let Some(served) = Served::start(USUAL, &[]) else { return };
+        let queue = open(&served.queue_file("hisi_hpre-0")).expect("a queue");
+        call(&queue, START).expect("it starts");
+        served.signal(signal);
+        let (expose, (ran, _folder)) = (served.expose().to_owned(), served.wait());
+        ran.well();
+        assert_eq!(std::fs::read_dir(&expose).expect("the folder").count(), 0);
+        assert!(call(&queue, PUT_Q).is_err(), "nobody is there any more");
+    }
+}
+
+#[test]
+fn a_hangup_ends_nothing_and_says_so() {
+    let Some(served) = Served::start(USUAL, &[]) else { return };
+    let queue = open(&served.queue_file("hisi_zip-0")).expect("a queue");
+    served.signal(libc::SIGHUP);
+    std::thread::sleep(Duration::from_millis(200));
+    call(&queue, START).expect("all goes on");
+    drop(queue);
+    assert!(served.ends_well().stderr.contains("SIGHUP: nothing is loaded anew"));
+}
+
+#[test]
+fn a_folder_has_one_server_at_a_time() {
+    let Some(served) = Served::start(USUAL, &[]) else { return };
+    let folder = folder();
+    std::fs::write(folder.path().join("serve.toml"), USUAL).expect("write");
+    let expose = served.expose().as_os_str();
+    let second = run(folder.path(), ["serve".as_ref(), "serve.toml".as_ref(), "--expose".as_ref(), expose]);
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    for part in ["error: ", "another server?", "Remedy: "] {
+        assert!(second.stderr.contains(part), "no {part:?} in {}", second.stderr);
+    }
+    call(&open(&served.queue_file("hisi_zip-0")).expect("a queue"), START).expect("the first goes on");
+    served.ends_well();
+}
+
+#[test]
+fn after_kill_9_a_new_server_takes_the_folder_over() {
+    let Some(served) = Served::start(USUAL, &[]) else { return };
+    let queue = open(&served.queue_file("hisi_zip-0")).expect("a queue");
+    call(&queue, START).expect("it starts");
+    let expose = served.expose().to_owned();
+    served.signal(libc::SIGKILL);
+    let (ran, folder) = served.wait();
+    assert_eq!(ran.signal, Some(libc::SIGKILL));
+    assert_eq!(errno(std::fs::read_dir(&expose)), Some(libc::ENOTCONN), "what a killed server leaves");
+    let Some(served) = Served::start_at(folder, &expose, USUAL, &[]) else { panic!("it could before") };
+    assert_eq!(served.attribute("hisi_zip-0", "available_instances"), "256\n");
+    call(&open(&served.queue_file("hisi_zip-0")).expect("a queue"), START).expect("it starts");
+    served.ends_well();
+}
+
+#[test]
+fn folders_that_will_not_do_are_refused_and_left_as_they_are() {
+    if !served::possible() {
+        return;
+    }
+    let folder = folder();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("write");
+    write("serve.toml", USUAL);
+    std::fs::create_dir(folder.path().join("full")).expect("a folder");
+    write("full/precious", "of somebody");
+    write("file", "");
+    for (expose, message, remedy) in [
+        ("full", "the folder is not empty", "--expose with a folder of its own"),
+        ("file", "Not a directory", "--expose with a folder"),
+        ("file/below", "Not a directory", "--expose with a folder"),
+    ] {
+        let ran = run(folder.path(), ["serve", "serve.toml", "--expose", expose]);
+        assert_eq!(ran.code, Some(1), "{expose}: {}", ran.stderr);
+        for part in ["error: ", expose, message, "Remedy: ", remedy] {
+            assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+        }
+    }
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("full/precious")).expect("it is there"),
+        "of somebody"
+    );
+}
+
+#[test]
+fn without_root_it_says_that_root_is_needed() {
+    if !served::possible() {
+        return;
+    }
+    let folder = folder();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("for everybody");
+    std::fs::write(folder.path().join("serve.toml"), USUAL).expect("write");
+    // In a folder that it may make, and in one that it may not.
+    for (expose, part) in
+        [("mine", "mount of a FUSE file system"), ("/run/warpdrive-of-nobody", "Permission denied")]
+    {
+        let mut command = command(folder.path(), ["serve", "serve.toml", "--expose", expose]);
+        command.uid(65_534).gid(65_534);
+        if let Err(e) =
+            std::process::Command::new(command.get_program()).uid(65_534).arg("--version").output()
+        {
+            return skipped(&format!("others may not run the program here: {e}"));
+        }
+        let ran = Started::new(command).end(PATIENCE);
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        for part in [part, "Remedy: root (CAP_SYS_ADMIN)"] {
+            assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn the_example_is_served_as_it_is() {
+    let text = std::fs::read_to_string(examples().join("serve.toml")).expect("the example");
+    let Some(served) = Served::start(&text, &[]) else { return };
+    assert_eq!(served.attribute("hisi_zip-1", "api"), "hisi_qm_v3\n");
+    assert_eq!(served.attribute("hisi_zip-1", "algorithms"), "zlib\ngzip\ndeflate\n");
+    for device in ["hisi_hpre-0", "hisi_zip-0", "hisi_zip-1"] {
+        call(&open(&served.queue_file(device)).expect("a queue"), START).expect("it starts");
+    }
+    served.ends_well();
+}
