@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use warpdrive_mempool::DomainView;
 
 use super::driver::{Ask, Begun, Carried, Driver, Parts};
@@ -21,6 +20,8 @@ use crate::device::{Completion, Phase, Queue, Request, Status, Stream};
 use crate::engine::meter::SharedMeter;
 use crate::engine::sessions::Reader;
 use crate::engine::{Outcome, Report, completion};
+
+mod end;
 
 /// How long a completion is waited for by polling memory, before a call waits.
 const SPIN: Duration = Duration::from_micros(20);
@@ -237,36 +238,6 @@ impl<D: Driver> Channel<D> {
         Ok(Some(completion(request, outcome, report)))
     }
 
-    /// The device is gone: what it has is given back, once.
-    #[cold]
-    fn lose(&mut self, lost: Lost) {
-        if lost == Lost::Child || self.kept.lost.is_some() {
-            return;
-        }
-        self.kept.lost = Some(lost);
-        tracing::error!("device {:?}: {lost}", self.kept.parts.name);
-        for at in 0..self.lanes.len() {
-            let Some(lane) = &mut self.lanes[at] else { continue };
-            let halted = halt(&mut lane.qm);
-            for place in 0..lane.pending.len() {
-                let Some(pending) = self.lanes[at].as_mut().and_then(|lane| lane.pending[place].take())
-                else {
-                    continue;
-                };
-                if !halted {
-                    // Its memory is the device's as long as nobody knows better.
-                    self.in_flight -= 1;
-                    std::mem::forget(pending);
-                    continue;
-                }
-                let mut request = pending.request;
-                let mut stream = request.take_stream();
-                stream.iter_mut().for_each(|stream| stream.kept().phase = Phase::Broken);
-                self.answer(request, stream, Err(Status::Cancelled), Report::default());
-            }
-        }
-    }
-
     fn is_lost(&self) -> bool {
         self.lineage.is_left() || self.kept.lost.is_some()
     }
@@ -336,29 +307,6 @@ fn renew_memory<E: Entry>(qm: &QmQueue<E>, memory: &mut Replayed, device: &str) 
             refused.call,
             refused.cause
         );
-    }
-}
-
-/// Makes sure that the device touches nothing of a queue's requests any more. Whether that is certain.
-fn halt<E: Entry>(qm: &mut QmQueue<E>) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let begun = Instant::now();
-    while qm.in_flight() > 0 && begun.elapsed() < PATIENCE {
-        match qm.take() {
-            Ok(Some(_)) => {}
-            Ok(None) => std::thread::yield_now(),
-            Err(_) => break,
-        }
-    }
-    let is_idle = qm.in_flight() == 0;
-    match qm.stop() {
-        Ok(()) => true,
-        // Who could touch it is gone.
-        Err(Errno::NOTCONN | Errno::NODEV | Errno::CONNABORTED) => true,
-        Err(cause) => {
-            tracing::error!("{}: a queue is not given back: {cause}", qm.info().name);
-            is_idle
-        }
     }
 }
 
@@ -442,28 +390,6 @@ impl<D: Driver> Queue for Channel<D> {
                 std::hint::spin_loop();
             } else {
                 self.wait(timeout - waited);
-            }
-        }
-    }
-}
-
-impl<D: Driver> Drop for Channel<D> {
-    fn drop(&mut self) {
-        if self.lineage.is_left() {
-            return; // the file is closed, and that is all
-        }
-        for lane in self.lanes.iter_mut().flatten() {
-            if !halt(&mut lane.qm) {
-                let pending = std::mem::take(&mut *lane.pending);
-                tracing::error!(
-                    "{}: {} requests are the device's for ever",
-                    lane.qm.info().name,
-                    pending.len()
-                );
-                std::mem::forget(pending);
-            }
-            if let Some(memory) = &mut lane.memory {
-                memory.end(lane.qm.file());
             }
         }
     }

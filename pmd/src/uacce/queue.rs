@@ -15,52 +15,18 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::abi::qm::{self, Command, Completion, Doorbell, Layout, QpContext, Version};
-use super::abi::{HEARTBEAT_AT, PUT_Q, QM_SET_QP_CTX, Region, START, hpre, zip};
+use super::abi::{HEARTBEAT_AT, PUT_Q, QM_SET_QP_CTX, Region, START};
 use super::discover::UacceInfo;
 use super::error::{Lost, UacceError};
 use super::file::{Heard, Kernel, Mapped, Opener, QueueFile, device_fence};
 use super::fork::Lineage;
 
+mod entry;
 mod heart;
 mod open;
 
+pub use self::entry::Entry;
 use self::heart::Heart;
-
-/// What a queue carries: words of 32 bits, as long as the device's.
-pub trait Entry: Copy + Default + Send + 'static {
-    /// Bytes of it, a multiple of 8.
-    const BYTES: usize;
-
-    /// Its words.
-    fn words(&self) -> &[u32];
-
-    /// Its words.
-    fn words_mut(&mut self) -> &mut [u32];
-}
-
-impl Entry for hpre::Entry {
-    const BYTES: usize = hpre::ENTRY;
-
-    fn words(&self) -> &[u32] {
-        &self.0
-    }
-
-    fn words_mut(&mut self) -> &mut [u32] {
-        &mut self.0
-    }
-}
-
-impl Entry for zip::Entry {
-    const BYTES: usize = zip::ENTRY;
-
-    fn words(&self) -> &[u32] {
-        &self.0
-    }
-
-    fn words_mut(&mut self) -> &mut [u32] {
-        &mut self.0
-    }
-}
 
 /// The page by which regions are told apart in the file.
 const PAGE: u64 = 4096;

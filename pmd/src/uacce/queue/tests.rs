@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::*;
-use crate::uacce::abi;
 use crate::uacce::abi::qm::QpInfo;
+use crate::uacce::abi::{self, hpre};
 use crate::uacce::fake::{Engine, Fake, Plan};
 use crate::uacce::fork::tests::holds_in_a_child;
 

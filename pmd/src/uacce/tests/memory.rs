@@ -170,3 +170,26 @@ fn keys_are_gone_from_shared_memory_with_their_session() {
     // The queue has seen the table with it until now.
     assert!(!holds_key());
 }
+
+#[test]
+fn what_was_decrypted_is_in_its_packet_alone() {
+    use crate::engine::rsa::{RsaOp, RsaScheme};
+    let bench = Bench::new(Plan::hpre(), engines::rsa());
+    let key = super::hpre::key(super::hpre::RSA_2048);
+    let encrypt = bench.session(super::hpre::rsa(RsaOp::Encrypt, RsaScheme::Pkcs1, &key));
+    let decrypt = bench.session(super::hpre::rsa(RsaOp::Decrypt, RsaScheme::Pkcs1, &key));
+    let mut queue = bench.queue(4);
+    let message = text(9, 200);
+    let encrypted = output(one(&mut *queue, bench.request(encrypt, &message, 256)));
+    assert_eq!(output(one(&mut *queue, bench.request(decrypt, &encrypted, 245))), message);
+    let of_pool = bench.pool.domain().maps().1;
+    let ours = told(&bench).into_iter().filter(|map| of_pool.iter().all(|m| m.run().iova.0 != map.address));
+    for map in ours {
+        // SAFETY: the region is mapped as long as the device lives, and nobody writes to it now.
+        let bytes = unsafe {
+            let first = std::ptr::with_exposed_provenance::<u8>(map.address as usize);
+            std::slice::from_raw_parts(first, map.bytes as usize)
+        };
+        assert!(bytes.windows(64).all(|window| window != &message[..64]));
+    }
+}
