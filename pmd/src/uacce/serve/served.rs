@@ -134,7 +134,8 @@ impl Served {
             return 0;
         }
         match self.ring.look(&self.memory, now, patience) {
-            Ok(n) => usize::from(n),
+            // A place is not taken again before it was given back, whatever is rung for: one is always free, as full rings have it.
+            Ok(n) => usize::from(n).min(usize::from(self.ring.depth()) - 1 - self.in_flight),
             Err(Broken::Doorbell) => {
                 tracing::warn!("a queue is out of order: its user rang for an entry beyond the ring");
                 self.fail();
