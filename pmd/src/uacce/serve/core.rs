@@ -315,7 +315,9 @@ impl Core {
                 _ => 1,
             };
             let (tenant, weight) = (queue.tenant, queue.weight);
-            let Some(host) = &self.tenants[tenant] else { continue };
+            let Some(host) = &mut self.tenants[tenant] else { continue };
+            // What was given before the doorbell that was just seen counts for what was rung for.
+            host.refresh();
             let room = DEPTH.saturating_sub(self.to[engine].load());
             let take = ready.min(weight).min(room).min(host.free.len()).min(host.slots.free() / 2);
             for _ in 0..take {

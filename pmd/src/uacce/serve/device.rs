@@ -233,8 +233,8 @@ struct State {
     told: bool,
     /// Memory that was given by way of this file.
     shares: Vec<u64>,
-    /// Up to which completion somebody was told by poll.
-    polled: u16,
+    /// Of how many completions somebody was told by poll.
+    polled: u64,
 }
 
 impl OpenQueue {
@@ -248,7 +248,6 @@ impl OpenQueue {
         };
         // Started once: after that, and after it was put back, there is none.
         let permit = state.permit.take().ok_or(Errno::INVAL)?;
-        let tenant = self.owner.tenant(self.core)?;
         let parts = Parts {
             id: self.id,
             memory: Arc::clone(&self.memory),
@@ -260,9 +259,9 @@ impl OpenQueue {
             weight: self.config.weight(),
             permit,
         };
+        self.owner.serve(self.core, Box::new(parts))?;
         state.started = true;
-        let order = Order::Add(Box::new(parts), Arc::clone(&self.owner.space), tenant);
-        self.orders.send(order).map_err(|_| Errno::NODEV)
+        Ok(())
     }
 
     fn put(&self) {
@@ -354,12 +353,15 @@ impl QueueFile for OpenQueue {
         if self.shared.failed.load(Ordering::Acquire) {
             return Err(Errno::IO);
         }
-        let given = self.shared.given.load(Ordering::Acquire);
+        let given = self.shared.done.load(Ordering::Acquire);
+        let place = given % u64::from(self.layout.cq_depth);
         let word = self.memory.double(self.version.doorbell_at()).load(Ordering::Acquire);
         let mut state = locked(&self.state);
         // What was taken is known if the last doorbell says so. If not, each completion is told of once.
         let ready = match Doorbell::of(word, self.version) {
-            Some(bell) if bell.queue == self.number && bell.command == Command::Taken => bell.index != given,
+            Some(bell) if bell.queue == self.number && bell.command == Command::Taken => {
+                u64::from(bell.index) != place
+            }
             _ => state.polled != given,
         };
         state.polled = given;

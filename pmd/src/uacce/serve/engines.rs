@@ -101,11 +101,7 @@ impl Engines {
             }
             Algorithm::NoCrt => RawSession::from_exponent(number(0, whole), number(whole, whole), ORIGIN),
         };
-        let session = session
-            .inspect_err(|e| {
-                eprintln!("DBG {e} {} {:02x?} {:02x?}", operand, &bytes[..8], &bytes[half..half + 8])
-            })
-            .map_err(|_| Errno::INVAL)?;
+        let session = session.map_err(|_| Errno::INVAL)?;
         let session = self.rsa.create_session(SessionSpec::RawRsa(session)).map_err(|_| Errno::NOSPC)?;
         Ok((bytes.to_vec(), session))
     }

@@ -97,11 +97,6 @@ impl Ring {
         self.layout.sq_depth
     }
 
-    /// Where the next completion goes.
-    pub(super) fn given(&self) -> u16 {
-        self.cq_tail
-    }
-
     /// How many entries there are to be taken. `now` and `patience` are in ticks: an entry for which no doorbell was seen
     /// counts when it has been there for so long.
     ///

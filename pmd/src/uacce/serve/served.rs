@@ -1,6 +1,6 @@
 //! A queue as its core has it, and what the core shares of it with whoever presents the file.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Waker;
@@ -23,14 +23,12 @@ pub(super) enum Work {
 /// What the core and the file's side share.
 #[derive(Default)]
 pub(super) struct Shared {
-    /// Where the next completion goes.
-    pub(super) given: AtomicU16,
     /// The queue takes nothing any more.
     pub(super) failed: AtomicBool,
     /// Somebody waits for a completion.
     armed: AtomicBool,
     waker: Mutex<Option<Box<dyn Waker>>>,
-    /// Entries done.
+    /// Completions so far.
     pub(super) done: AtomicU64,
 }
 
@@ -134,7 +132,8 @@ impl Served {
             return 0;
         }
         match self.ring.look(&self.memory, now, patience) {
-            Ok(n) => usize::from(n),
+            // A place is not taken again before it was given back, whatever is rung for: one is always free, as full rings have it.
+            Ok(n) => usize::from(n).min(usize::from(self.ring.depth()) - 1 - self.in_flight),
             Err(Broken::Doorbell) => {
                 tracing::warn!("a queue is out of order: its user rang for an entry beyond the ring");
                 self.fail();
@@ -168,8 +167,7 @@ impl Served {
     fn give_oldest(&mut self, words: &Words) {
         if !self.over {
             self.ring.give(&self.memory, self.oldest, words);
-            self.shared.given.store(self.ring.given(), Ordering::Release);
-            self.shared.done.fetch_add(1, Ordering::Relaxed);
+            self.shared.done.fetch_add(1, Ordering::Release);
         }
         self.oldest = if self.oldest + 1 == self.ring.depth() { 0 } else { self.oldest + 1 };
         self.in_flight -= 1;

@@ -16,6 +16,7 @@ use super::device::{ServedDevice, USUAL_DEPTH, entry_kind};
 use super::engines::Engines;
 use super::memory::PAGE;
 use super::ring::EntryKind;
+use super::served::Parts;
 use super::space::Space;
 use super::tenant::Tenant;
 use super::{Accelerator, Permissions, Process};
@@ -335,16 +336,23 @@ pub(super) struct SpaceOwner {
 }
 
 impl SpaceOwner {
-    /// What makes it a tenant of a core, unless it is one.
-    pub(super) fn tenant(&self, core: usize) -> Result<Option<Box<Tenant>>, Errno> {
+    /// Lets a core serve a queue of the process, which becomes a tenant there unless it is one.
+    pub(super) fn serve(&self, core: usize, queue: Box<Parts>) -> Result<(), Errno> {
+        // Held until the core is told: the tenant comes before queues that others start meanwhile.
         let mut cores = self.tenant_of.lock().unwrap_or_else(PoisonError::into_inner);
-        if cores.contains(&core) {
-            return Ok(None);
-        }
+        let is_new = !cores.contains(&core);
         let Registry { domain, ways, in_flight, .. } = &*self.registry;
-        let tenant = Tenant::new(&self.space, core, &ways[core].engines, domain, *in_flight)?;
-        cores.push(core);
-        Ok(Some(Box::new(tenant)))
+        let way = &ways[core];
+        let tenant = match is_new {
+            true => Some(Box::new(Tenant::new(&self.space, core, &way.engines, domain, *in_flight)?)),
+            false => None,
+        };
+        let order = Order::Add(queue, Arc::clone(&self.space), tenant);
+        way.orders.send(order).map_err(|_| Errno::NODEV)?;
+        if is_new {
+            cores.push(core);
+        }
+        Ok(())
     }
 }
 
