@@ -32,6 +32,16 @@ fn end(child: &mut Child) -> u64 {
 fn program(folder: &Path, args: &[&str]) -> Command {
     let mut command = super::common::command(folder, ["zip"].iter().chain(args));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    // Signals that whoever started the tests ignores, as nohup does, would be ignored by the program as well.
+    let heed = || {
+        for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGTERM] {
+            // SAFETY: a call that may be made between fork and exec, and installs no function.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: what runs in the child is signal-safe and allocates nothing.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, heed) };
     command
 }
 
