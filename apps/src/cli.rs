@@ -131,7 +131,7 @@ pub struct CheckArgs {
 
 #[derive(Args)]
 pub struct ServeArgs {
-    /// The TOML file, with a [serve] table.
+    /// The TOML file, with a table for servers, `serve`.
     pub config: PathBuf,
     /// The folder in which the devices appear, whatever the configuration says.
     #[arg(long, value_name = "PATH")]
