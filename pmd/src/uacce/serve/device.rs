@@ -346,6 +346,10 @@ impl QueueFile for OpenQueue {
         }
     }
 
+    fn may_wait(&self, command: u32) -> bool {
+        command == abi::UNSHARE
+    }
+
     fn poll(&self, waker: Option<Box<dyn Waker>>) -> Result<bool, Errno> {
         if let Some(waker) = waker {
             self.shared.arm(waker);
@@ -373,11 +377,7 @@ impl Drop for OpenQueue {
     fn drop(&mut self) {
         self.put();
         let shares = std::mem::take(&mut locked(&self.state).shares);
-        for address in shares.into_iter().chain(self.reserve) {
-            if let Err(errno) = self.owner.space.unshare(address) {
-                tracing::warn!("process {}: memory at {address:#x} is still in use: {errno}", self.opener.0);
-            }
-        }
+        shares.into_iter().chain(self.reserve).for_each(|address| self.owner.space.forget(address));
     }
 }
 

@@ -105,6 +105,12 @@ pub trait QueueFile: Send + Sync {
     /// `EPERM`: it is not who has opened it; `ENOTTY`: no such call; and those of the call.
     fn ioctl(&self, caller: Process, command: u32, argument: &[u8]) -> Result<Vec<u8>, Errno>;
 
+    /// Whether a call of this number may wait for something: it must not keep the calls of others.
+    fn may_wait(&self, command: u32) -> bool {
+        let _ = command;
+        false
+    }
+
     /// Whether a completion waits to be taken (`POLLIN`). If not, `waker` is called when one comes; it takes the place of the last
     /// one. `Err` when the queue has failed (`POLLERR`).
     ///

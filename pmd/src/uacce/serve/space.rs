@@ -24,6 +24,8 @@ use crate::uacce::abi::{ACCESS_READ, ACCESS_WRITE, Share};
 const MOST_MAPS: usize = 1024;
 /// How long the end of requests that use a range is waited for when it is taken back.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Calls of a process that wait for such ends at once.
+const MOST_WAITS: u32 = 8;
 /// What a core says that has no queue of a space.
 pub(super) const ABSENT: u64 = u64::MAX;
 
@@ -38,11 +40,16 @@ pub(super) struct Map {
     file: (u64, u64),
     offset: u64,
     references: u32,
-    /// Before the memory: a range is not guarded any more when it is unmapped.
-    _guard: Arc<Guard>,
+    memory: Arc<Memory>,
+}
+
+/// The memory of a range: mapped as long as it is in a table, or a request works on it.
+struct Memory {
+    /// Before the region: a range is not guarded any more when it is unmapped.
+    _guard: Guard,
     region: Arc<Region>,
     /// Requests that work on it.
-    busy: Arc<AtomicU32>,
+    busy: AtomicU32,
 }
 
 /// What a process has given, at one moment.
@@ -52,13 +59,19 @@ pub(super) struct Table {
     maps: Vec<Map>,
 }
 
-/// Keeps a range from being taken back while a request works on it.
-#[derive(Debug)]
-pub(super) struct Busy(Arc<AtomicU32>);
+/// Keeps a range where it is while a request works on it.
+pub(super) struct Busy(Arc<Memory>);
+
+impl Busy {
+    fn new(memory: &Arc<Memory>) -> Self {
+        memory.busy.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(memory))
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        self.0.busy.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -83,8 +96,7 @@ impl Table {
         if u64::from(bytes) > map.bytes - offset || map.access & access != access {
             return Err(Miss::Refused);
         }
-        map.busy.fetch_add(1, Ordering::Relaxed);
-        Ok((Iova(map.base + offset), Busy(Arc::clone(&map.busy))))
+        Ok((Iova(map.base + offset), Busy::new(&map.memory)))
     }
 }
 
@@ -104,6 +116,8 @@ pub(super) struct Space {
     seen: Box<[AtomicU64]>,
     /// Held while the table is changed.
     edit: Mutex<()>,
+    /// Calls that wait for the end of requests.
+    waits: AtomicU32,
 }
 
 impl Space {
@@ -121,6 +135,7 @@ impl Space {
             changes: AtomicU64::new(0),
             seen: (0..cores).map(|_| AtomicU64::new(ABSENT)).collect(),
             edit: Mutex::new(()),
+            waits: AtomicU32::new(0),
         })
     }
 
@@ -200,7 +215,7 @@ impl Space {
     }
 
     fn map(&self, mapping: Mapping, share: &Share, file: (u64, u64)) -> Result<Map, Errno> {
-        let guard = Arc::new(Guard::new(&mapping).ok_or(Errno::NOSPC)?);
+        let guard = Guard::new(&mapping).ok_or(Errno::NOSPC)?;
         let region = Arc::new(Region::new(mapping, &self.domain).map_err(|_| Errno::NOMEM)?);
         self.domain.map(&region, Access::ReadWrite).map_err(|_| Errno::NOMEM)?;
         Ok(Map {
@@ -211,9 +226,7 @@ impl Space {
             file,
             offset: share.offset,
             references: 1,
-            _guard: guard,
-            region,
-            busy: Arc::default(),
+            memory: Arc::new(Memory { _guard: guard, region, busy: AtomicU32::new(0) }),
         })
     }
 
@@ -223,33 +236,49 @@ impl Space {
     }
 
     /// Takes a range back, once for each time that it was given. When this returns, no engine works on it any more.
+    ///
+    /// # Errors
+    /// `ENOENT`: it was not given. `EBUSY`: something works on it for too long, or too many calls wait for such ends: it is taken
+    /// back, but may be written to until what was begun has ended.
     pub(super) fn unshare(&self, address: u64) -> Result<(), Errno> {
-        let edit = self.edit.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((memory, change)) = self.take_back(address)? else { return Ok(()) };
+        let in_use = || {
+            let is_behind = |seen: &AtomicU64| seen.load(Ordering::Acquire) < change;
+            self.seen.iter().any(is_behind) || memory.busy.load(Ordering::Acquire) > 0
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let waits = self.waits.fetch_add(1, Ordering::Relaxed);
+        let ended = loop {
+            if !in_use() {
+                break Ok(());
+            }
+            if waits >= MOST_WAITS || Instant::now() > deadline {
+                break Err(Errno::BUSY);
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        };
+        self.waits.fetch_sub(1, Ordering::Relaxed);
+        ended
+    }
+
+    /// The same, but waits for nothing: for a queue file that is closed. What was begun keeps the memory mapped until it has ended.
+    pub(super) fn forget(&self, address: u64) {
+        // It is there: the queue file knows what was given by it.
+        let _ = self.take_back(address);
+    }
+
+    /// Takes a range out of the table, if it was given no more often: what it was, and the change of the table.
+    fn take_back(&self, address: u64) -> Result<Option<(Arc<Memory>, u64)>, Errno> {
+        let _edit = self.edit.lock().unwrap_or_else(PoisonError::into_inner);
         let mut maps = self.table().maps.clone();
         let at = maps.iter().position(|map| map.start == address).ok_or(Errno::NOENT)?;
         maps[at].references -= 1;
-        if maps[at].references > 0 {
-            self.publish(maps);
-            return Ok(());
-        }
-        let map = maps.remove(at);
+        let last = (maps[at].references == 0).then(|| maps.remove(at).memory);
         self.publish(maps);
+        let Some(memory) = last else { return Ok(None) };
         // What was not begun yet will fault.
-        self.domain.unmap(&map.region);
-        let change = self.changes();
-        drop(edit);
-        let deadline = Instant::now() + PATIENCE;
-        let in_use = || {
-            let is_behind = |seen: &AtomicU64| seen.load(Ordering::Acquire) < change;
-            self.seen.iter().any(is_behind) || map.busy.load(Ordering::Acquire) > 0
-        };
-        while in_use() {
-            if Instant::now() > deadline {
-                return Err(Errno::BUSY);
-            }
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        Ok(())
+        self.domain.unmap(&memory.region);
+        Ok(Some((memory, self.changes())))
     }
 
     /// The descriptor of the process as one of ours.
@@ -296,7 +325,7 @@ impl Space {
 impl Drop for Space {
     fn drop(&mut self) {
         for map in &self.table.load().maps {
-            self.domain.unmap(&map.region);
+            self.domain.unmap(&map.memory.region);
         }
     }
 }

@@ -100,13 +100,6 @@ impl Requests {
         guarded(|| attribute.device.set_attribute(attribute.path, value))
     }
 
-    fn call(&self, thread: u32, handle: FileHandle, command: u32, argument: &[u8]) -> Result<Vec<u8>, Errno> {
-        guarded(|| {
-            let queue = self.queues.get(handle).ok_or(Errno::NOTTY)?;
-            queue.file.ioctl(process_of(thread)?, command, argument)
-        })
-    }
-
     fn list(&self, node: INodeNo, offset: u64, reply: &mut ReplyDirectory) -> Result<(), Errno> {
         let directory = self.tree.node(node.0).ok_or(Errno::NOENT)?;
         let Kind::Directory(children) = &directory.kind else { return Err(Errno::NOTDIR) };
@@ -245,8 +238,26 @@ impl Filesystem for Requests {
         room: u32,
         reply: ReplyIoctl,
     ) {
-        let result = self.call(request.pid(), handle, command, argument);
-        answer!(reply, result, |result| ioctl(0, result.get(..room as usize).unwrap_or(&result)));
+        let queue = self.queues.get(handle).ok_or(Errno::NOTTY);
+        let called = queue.and_then(|queue| Ok((queue, process_of(request.pid())?)));
+        let (queue, caller) = match called {
+            Ok(called) => called,
+            Err(errno) => return reply.error(fuse(errno)),
+        };
+        let answer = move |argument: &[u8], queue: &Queue, reply: ReplyIoctl| {
+            let result = guarded(|| queue.file.ioctl(caller, command, argument));
+            answer!(reply, result, |result| ioctl(0, result.get(..room as usize).unwrap_or(&result)));
+        };
+        if !queue.file.may_wait(command) {
+            return answer(argument, &queue, reply);
+        }
+        // It takes a thread of its own, and not one of the few that answer everybody.
+        let argument = argument.to_vec();
+        let call = move || answer(&argument, &queue, reply);
+        if let Err(cause) = std::thread::Builder::new().name("call".to_owned()).spawn(call) {
+            // The reply is gone with it, which is an error to the caller.
+            tracing::warn!("a call of process {}: {cause}", caller.0);
+        }
     }
 
     fn poll(
