@@ -264,15 +264,22 @@ impl OpenQueue {
         Ok(())
     }
 
-    fn put(&self) {
+    /// Gives the queue back. Returns whether it was with its core.
+    fn put(&self) -> bool {
         let mut state = locked(&self.state);
         state.permit = None;
-        if std::mem::take(&mut state.started) && self.orders.send(Order::Remove(self.id)).is_ok() {
-            // Who gives a queue back frees its buffers: nothing may be under way then. The core has the other reference.
-            let deadline = Instant::now() + PATIENCE;
-            while Arc::strong_count(&self.shared) > 1 && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_micros(50));
-            }
+        std::mem::take(&mut state.started) && self.orders.send(Order::Remove(self.id)).is_ok()
+    }
+
+    /// The same, and waits: who gives a queue back frees its buffers, so that nothing may be under way then.
+    fn put_and_wait(&self) {
+        if !self.put() {
+            return;
+        }
+        // The core has the other reference.
+        let deadline = Instant::now() + PATIENCE;
+        while Arc::strong_count(&self.shared) > 1 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(50));
         }
     }
 
@@ -311,7 +318,7 @@ impl QueueFile for OpenQueue {
         match command {
             abi::START => self.start().map(|()| Vec::new()),
             abi::PUT_Q => {
-                self.put();
+                self.put_and_wait();
                 Ok(Vec::new())
             }
             abi::QM_SET_QP_CTX => {
@@ -347,7 +354,7 @@ impl QueueFile for OpenQueue {
     }
 
     fn may_wait(&self, command: u32) -> bool {
-        command == abi::UNSHARE
+        matches!(command, abi::UNSHARE | abi::PUT_Q)
     }
 
     fn poll(&self, waker: Option<Box<dyn Waker>>) -> Result<bool, Errno> {
