@@ -76,12 +76,33 @@ pub struct Found {
     pub text: String,
 }
 
-/// The name of a configuration in messages, and its text.
-fn source(path: &Path) -> Result<(String, String), Refused> {
-    let name = path.display().to_string();
-    match read(path) {
-        Ok(text) => Ok((name, text)),
-        Err((cause, remedy)) => Err(Refused::Read { path: name, cause, remedy }),
+/// The text of a configuration, read once: it may come from a pipe.
+pub struct Source {
+    /// Its name in messages.
+    pub name: String,
+    /// All of it.
+    pub text: String,
+}
+
+impl Source {
+    /// Of a file; without one, the demonstration.
+    ///
+    /// # Errors
+    /// [`Refused::Read`].
+    pub fn read(path: Option<&Path>) -> Result<Self, Refused> {
+        let Some(path) = path else {
+            return Ok(Self { name: BUILT_IN_NAME.to_owned(), text: BUILT_IN.to_owned() });
+        };
+        let name = path.display().to_string();
+        match read(path) {
+            Ok(text) => Ok(Self { name, text }),
+            Err((cause, remedy)) => Err(Refused::Read { path: name, cause, remedy }),
+        }
+    }
+
+    /// Whether it is the configuration of a server.
+    pub fn is_server(&self) -> bool {
+        ServeConfig::is_one(&self.text)
     }
 }
 
@@ -105,22 +126,17 @@ pub struct FoundServer {
     pub name: String,
 }
 
-/// Whether a file is the configuration of a server. One that cannot be read is none.
-pub fn is_server(path: &Path) -> bool {
-    read(path).is_ok_and(|text| ServeConfig::is_one(&text))
-}
-
 /// Reads the configuration of a server.
 ///
 /// # Errors
 /// [`Refused`].
 pub fn server(
-    path: &Path,
+    source: Source,
     cores: &CoreArgs,
     simd: Option<Simd>,
     allowed: &[usize],
 ) -> Result<FoundServer, Refused> {
-    let (name, text) = source(path)?;
+    let Source { name, text } = source;
     let mut config = ServeConfig::parse(&name, &text)?;
     if let Some(simd) = simd {
         supported(simd)?;
@@ -142,10 +158,15 @@ const ACCOUNTS: Accounts = Accounts {
 /// # Errors
 /// [`Refused`].
 pub fn plan(args: &CheckArgs, allowed: &[usize]) -> Result<Found, Refused> {
-    let (name, text) = match &args.config {
-        None => (BUILT_IN_NAME.to_owned(), BUILT_IN.to_owned()),
-        Some(path) => source(path)?,
-    };
+    plan_of(Source::read(args.config.as_deref())?, args, allowed)
+}
+
+/// As [`plan`], of what was read already.
+///
+/// # Errors
+/// [`Refused`].
+pub fn plan_of(source: Source, args: &CheckArgs, allowed: &[usize]) -> Result<Found, Refused> {
+    let Source { name, text } = source;
     let mut config = Config::parse(&name, &text)?;
     if args.no_huge {
         config.eal.pages = Pages::K4;

@@ -12,6 +12,7 @@ mod reload;
 mod run;
 mod serve;
 mod show;
+mod signals;
 mod zip;
 
 use std::process::ExitCode;

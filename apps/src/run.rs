@@ -2,11 +2,9 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
 use warpdrive_pipeline::launch::{self, LaunchError, Options};
 use warpdrive_pipeline::plan::Plan;
 use warpdrive_pipeline::running::Running;
@@ -16,18 +14,21 @@ use warpdrive_proxy::Proxies;
 use warpdrive_proxy::metrics::ProxyMetrics;
 
 use crate::cli::{CheckArgs, RunArgs};
-use crate::found::{self, Found, plan};
+use crate::found::{Found, Source, plan, plan_of};
 use crate::reload::Reloader;
 use crate::serve;
 use crate::show;
 use crate::show::Moment;
+use crate::signals::stop_by_signal;
 
 /// `warpdrive check`.
 pub fn check(args: &CheckArgs, allowed: &[usize]) -> ExitCode {
-    if let Some(path) = args.config.as_deref().filter(|path| found::is_server(path)) {
-        return serve::command::check(path, args, allowed);
-    }
-    match plan(args, allowed) {
+    let source = match Source::read(args.config.as_deref()) {
+        Ok(source) if source.is_server() => return serve::command::check(source, args, allowed),
+        Ok(source) => source,
+        Err(refused) => return refused.exit(),
+    };
+    match plan_of(source, args, allowed) {
         Ok(Found { plan, lcores, name, .. }) => {
             if args.json {
                 println!("{}", show::plan_json(&plan, &lcores, &name));
@@ -112,18 +113,6 @@ pub fn run(args: &RunArgs, allowed: &[usize]) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
-}
-
-/// Becomes true when somebody asks the program to end.
-pub fn stop_by_signal() -> Result<Arc<AtomicBool>, String> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // A second signal ends the program at once, as people expect who press Ctrl-C twice.
-        let again = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop));
-        let first = signal_hook::flag::register(signal, Arc::clone(&stop));
-        again.and(first).map_err(|e| format!("cannot handle signal {signal}: {e}"))?;
-    }
-    Ok(stop)
 }
 
 /// Only proxies can be loaded anew: without, SIGHUP ends the program as it ends others.

@@ -51,3 +51,5 @@ mod smuggling;
 mod sslyze;
 #[path = "proxy/streams.rs"]
 mod streams;
+#[path = "proxy/uacce.rs"]
+mod uacce;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::served::{self, Served, USUAL};
-use common::{PATIENCE, Started, command, examples, folder, run, skipped};
+use common::{PATIENCE, Started, command, examples, folder, pcap, run, run_config, skipped};
 use serde_json::Value;
 use warpdrive_pmd::uacce::abi::{PUT_Q, START};
 
@@ -237,4 +237,139 @@ fn the_example_is_served_as_it_is() {
         call(&open(&served.queue_file(device)).expect("a queue"), START).expect("it starts");
     }
     served.ends_well();
+}
+
+#[test]
+fn m24_the_documents_say_what_else_there_is_and_when_to_take_it() {
+    let text = std::fs::read_to_string(examples().join("../docs/WARPDRIVE.md")).expect("the document");
+    let (_, table) = text.split_once("## Why this, and when something else").expect("the part");
+    for other in ["RDMA verbs", "VFIO", "AF_ALG", "DPDK"] {
+        let row = table.lines().find(|line| line.starts_with(&format!("| **{other}**")));
+        let cells: Vec<_> = row.unwrap_or_else(|| panic!("no {other}")).split('|').collect();
+        // What it is, and when to take it instead.
+        assert!(cells.len() == 5 && cells[2..4].iter().all(|cell| cell.len() > 30), "{other}: {cells:?}");
+    }
+}
+
+/// The example for pipelines, with the devices of this server.
+fn sign_zip(expose: &Path) -> String {
+    let text = std::fs::read_to_string(examples().join("sign-zip-uacce.toml")).expect("the example");
+    let at = format!("expose = {expose:?}");
+    assert_eq!(text.matches("expose = \"/run/warpdrive\"").count(), 2);
+    text.replace("expose = \"/run/warpdrive\"", &at)
+}
+
+#[test]
+fn a_pipeline_gives_the_same_bytes_by_devices_of_a_server() {
+    let Some(served) = Served::start(USUAL, &[]) else { return };
+    let folder = folder();
+    run(folder.path(), ["run"]).well();
+    let ran = run_config(folder.path(), &sign_zip(served.expose()), &[]).well();
+    let [here, there] = ["sign-zip", "sign-zip-uacce"]
+        .map(|name| pcap::read(&folder.path().join(name).with_extension("pcap")));
+    assert_eq!(here.len(), 64);
+    assert!(here == there, "not the same");
+    for part in ["hisi_hpre-0 (of `warpdrive serve`", "hisi_zip-0 (of `warpdrive serve`", "memory shared"] {
+        assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+    }
+    // The far end, by the same devices.
+    let text = std::fs::read_to_string(examples().join("unzip-verify.toml")).expect("the example");
+    let here = format!("driver = \"uacce\"\nexpose = {:?}\n", served.expose());
+    let text = text
+        .replace("driver = \"soft-rsa\"\ncore = \"auto\"\n", &here)
+        .replace("driver = \"soft-zip\"\n", &here);
+    assert_eq!(text.matches("\"uacce\"").count(), 2, "{text}");
+    let statistics = run_config(folder.path(), &text, &[]).well().statistics();
+    assert_eq!((statistics.port("in", "rx", "packets"), statistics.all_dropped()), (64, 0));
+    let ended = served.ends_well();
+    // 52 of the 64 packets are UDP. Pipelines verify by themselves.
+    for part in ["rsa: 52 requests, 0 failed", "zip: 104 requests, 0 failed"] {
+        assert!(ended.stdout.contains(part), "no {part:?} in {}", ended.stdout);
+    }
+}
+
+#[test]
+fn silicon_can_be_insisted_on() {
+    let Some(served) = Served::start(USUAL, &[]) else { return };
+    let folder = folder();
+    let text = sign_zip(served.expose()).replace("[eal]\n", "[eal]\nrequire = [\"hardware\"]\n");
+    let ran = run_config(folder.path(), &text, &[]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    for part in ["required but not got: ", "hardware for device \"rsa0\"", "hardware for device \"zip0\""] {
+        assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+    }
+    served.ends_well();
+}
+
+/// Attributes in plain files: enough to be found, too little to be opened.
+fn listed(folder: &Path, name: &str, attributes: &[(&str, &str)]) {
+    let usual = [
+        ("api", "hisi_qm_v2"),
+        ("flags", "1"),
+        ("available_instances", "16"),
+        ("algorithms", "zlib\ngzip\ndeflate"),
+        ("region_mmio_size", "8192"),
+        ("region_dus_size", "73728"),
+        ("device/numa_node", "0"),
+    ];
+    let device = folder.join("sys").join(name);
+    std::fs::create_dir_all(device.join("device")).expect("a folder");
+    for (attribute, value) in usual.iter().chain(attributes) {
+        std::fs::write(device.join(attribute), format!("{value}\n")).expect("an attribute");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_device_of_others_is_told_at_its_place() {
+    let folder = folder();
+    listed(folder.path(), "hisi_zip-0", &[]);
+    listed(folder.path(), "hisi_zip-1", &[("api", "hisi_qm_v2_noiommu"), ("flags", "0")]);
+    listed(folder.path(), "hisi_zip-2", &[("region_dus_size", "much")]);
+    let text = |eal: &str, device: &str, stage: &str| {
+        format!(
+            "version = 1\n[eal]\n{eal}\n[port.a]\ndriver = \"null\"\n[device.u]\ndriver = \"uacce\"\n{device}\n\
+             [[pipeline]]\nname = \"p\"\nstages = [ {{ rx = \"a\" }}, {stage} {{ tx = \"a\" }} ]\n"
+        )
+    };
+    let sign = "{ rsa = \"u\", op = \"sign\", scheme = \"pss-sha256\", key = \"demo:rsa2048\" },";
+    let compress = "{ zip = \"u\", op = \"compress\" },";
+    let here = |name: &str| format!("device = {name:?}\nsysfs = \"sys\"\ndev = \"nodev\"");
+    for (eal, device, stage, place, message, help) in [
+        ("", "sysfs = \"nowhere\"".to_owned(), compress, "6:9", "cannot list nowhere", "warpdrive serve"),
+        ("", here("hisi_zip-7"), compress, "8:10", "\"hisi_zip-7\"", "one of these names"),
+        (
+            "",
+            here("hisi_zip-0"),
+            sign,
+            "8:10",
+            "hisi_zip-0 does zlib, gzip, deflate, and RSA is asked",
+            "does rsa",
+        ),
+        ("", "sysfs = \"sys\"".to_owned(), sign, "6:9", "\"rsa\"", "what they do"),
+        ("", here("hisi_zip-2"), compress, "8:10", "\"much\"", "leave the device out"),
+        ("", here("hisi_zip-1"), compress, "8:10", "hisi_zip-1 takes addresses of mode", "dma = \"noiommu\""),
+        (
+            "dma = \"share-domain\"",
+            here("hisi_zip-0"),
+            compress,
+            "3:7",
+            "hisi_zip-0 takes addresses of mode",
+            "dma = \"sva\"",
+        ),
+    ] {
+        let ran = run_config(folder.path(), &text(eal, &device, stage), &[]);
+        assert_eq!(ran.code, Some(1), "{device}: {}", ran.stderr);
+        let place = format!("test.toml:{place}: error: ");
+        let line = ran.stderr.lines().find(|line| line.starts_with(&place));
+        let line = line.unwrap_or_else(|| panic!("{device}: no {place:?} in {}", ran.stderr));
+        assert!(line.contains(message), "{device}: no {message:?} in {line}");
+        let helped = ran.stderr.lines().find(|line| line.contains("= help: "));
+        assert!(helped.is_some_and(|line| line.contains(help)), "{device}: no {help:?} in {}", ran.stderr);
+    }
+    // Found, and then it is no queue file.
+    let ran = run_config(folder.path(), &text("", &here("hisi_zip-0"), compress), &[]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    for part in ["error: ", "\"u\"", "nodev/hisi_zip-0"] {
+        assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+    }
 }

@@ -43,4 +43,4 @@ pub use pool::{MAX_BUFFERS, Mempool, PoolConfig, PoolStats};
 pub use region::{Region, Run};
 pub use shared::SharedPacket;
 pub use slot::{MAX_WORKER_SLOTS, WorkerSlot};
-pub use smm::{Smm, SmmError};
+pub use smm::{Ledger, Smm, SmmError};

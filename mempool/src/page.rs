@@ -106,8 +106,8 @@ enum Source {
     /// Of our own `mmap`: private memory, or a device's.
     Anonymous,
     Memfd(OwnedFd),
-    /// Pages of a file that somebody else has made.
-    Foreign(OwnedFd),
+    /// Pages of a file that somebody else has made. It is not kept open: many parts may be mapped, and descriptors are few.
+    Foreign,
 }
 
 // SAFETY: a Mapping owns its address range; it hands out raw pointers only, whose users answer for their accesses.
@@ -164,15 +164,8 @@ impl Mapping {
         let offset = libc::off_t::try_from(offset).map_err(|e| fail(io::Error::other(e)))?;
         let ptr = map_at(bytes, libc::MAP_SHARED, fd.as_raw_fd(), offset).map_err(fail)?;
         let locked = page != PageSize::Size4K;
-        let this = Self {
-            ptr,
-            len: bytes,
-            page,
-            locked,
-            numa_node: None,
-            fallback: None,
-            source: Source::Foreign(fd),
-        };
+        let this =
+            Self { ptr, len: bytes, page, locked, numa_node: None, fallback: None, source: Source::Foreign };
         // SAFETY: the mapping that this value owns; the advice keeps it from children and changes no byte.
         if unsafe { libc::madvise(this.ptr.as_ptr().cast(), bytes, libc::MADV_DONTFORK) } != 0 {
             return Err(fail(io::Error::last_os_error()));
@@ -284,7 +277,7 @@ impl Mapping {
     #[must_use]
     pub fn memfd(&self) -> Option<BorrowedFd<'_>> {
         match &self.source {
-            Source::Memfd(fd) | Source::Foreign(fd) => Some(fd.as_fd()),
+            Source::Memfd(fd) => Some(fd.as_fd()),
             _ => None,
         }
     }
@@ -298,7 +291,7 @@ impl Drop for Mapping {
                 hugepage_rs::dealloc(self.ptr.as_ptr(), layout);
             },
             // SAFETY: ptr..ptr+len is our own mapping, unmapped once; its users hold it alive.
-            Source::Anonymous | Source::Memfd(_) | Source::Foreign(_) => unsafe {
+            Source::Anonymous | Source::Memfd(_) | Source::Foreign => unsafe {
                 libc::munmap(self.ptr.as_ptr().cast(), self.len);
             },
         }

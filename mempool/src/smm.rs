@@ -29,39 +29,45 @@ pub enum SmmError {
     BadAlignment(usize),
 }
 
-/// An allocator of small blocks in a [`Region`]. The blocks live as long as the region does.
-pub struct Smm {
-    region: Arc<Region>,
+/// The books of an allocator of small blocks in a range of addresses. They are kept apart from the range, which is never touched.
+pub struct Ledger {
+    base: usize,
     align: usize,
-    /// Start and length of each free piece, as offsets into the region; no two touch.
+    /// Start and length of each free piece, as offsets into the range; no two touch.
     free: BTreeMap<usize, usize>,
     used: BTreeMap<usize, usize>,
 }
 
-impl Smm {
-    /// Takes a whole region to allocate from; every block will be aligned to `align` bytes (a power of two).
+impl Ledger {
+    /// Of `len` bytes from `base`; every block will be aligned to `align` bytes (a power of two).
     ///
     /// # Errors
-    /// [`SmmError::BadAlignment`].
-    pub fn init(region: Arc<Region>, align: usize) -> Result<Self, SmmError> {
-        if !align.is_power_of_two() || align > region.mapping().len() {
+    /// [`SmmError::BadAlignment`], also if no block is as much as aligned before the end of the range.
+    pub fn new(base: Va, len: usize, align: usize) -> Result<Self, SmmError> {
+        if !align.is_power_of_two() || align > len {
             return Err(SmmError::BadAlignment(align));
         }
-        let base = region.mapping().va().0;
-        let start = base.next_multiple_of(align) - base;
-        let len = region.mapping().len() - start;
-        Ok(Self { region, align, free: BTreeMap::from([(start, len)]), used: BTreeMap::new() })
+        let first = base.0.checked_next_multiple_of(align).ok_or(SmmError::BadAlignment(align))?;
+        let start = first - base.0;
+        let free = BTreeMap::from([(start, len - start)]);
+        Ok(Self { base: base.0, align, free, used: BTreeMap::new() })
     }
 
-    /// Allocates `size` bytes (at least one alignment unit) in one piece as devices see it.
+    /// Allocates `size` bytes (at least one alignment unit) for which `is_whole` holds. Where it does not, blocks from the next
+    /// multiple of `step` are tried.
     ///
     /// # Errors
     /// [`SmmError::Exhausted`].
-    pub fn alloc(&mut self, size: usize) -> Result<Va, SmmError> {
-        let base = self.region.mapping().va().0;
+    pub fn alloc(
+        &mut self,
+        size: usize,
+        step: usize,
+        is_whole: impl Fn(Va, usize) -> bool,
+    ) -> Result<Va, SmmError> {
         let wanted = size.max(1).checked_next_multiple_of(self.align).unwrap_or(usize::MAX);
+        let fit = |start, len| self.fit((start, len), wanted, step, &is_whole);
         let Some((start, at, len)) =
-            self.free.iter().find_map(|(start, len)| Some((*start, self.fit(*start, *len, wanted)?, *len)))
+            self.free.iter().find_map(|(start, len)| Some((*start, fit(*start, *len)?, *len)))
         else {
             return Err(SmmError::Exhausted {
                 wanted,
@@ -78,20 +84,24 @@ impl Smm {
             self.free.insert(at + wanted, rest);
         }
         self.used.insert(at, wanted);
-        Ok(Va(base + at))
+        Ok(Va(self.base + at))
     }
 
-    /// Where in a free piece `wanted` bytes fit without crossing a border where DMA addresses jump.
-    fn fit(&self, start: usize, len: usize, wanted: usize) -> Option<usize> {
-        let base = self.region.mapping().va().0;
-        let page = self.region.mapping().page_size().bytes();
+    /// Where in a free piece `wanted` bytes fit.
+    fn fit(
+        &self,
+        (start, len): (usize, usize),
+        wanted: usize,
+        step: usize,
+        is_whole: &impl Fn(Va, usize) -> bool,
+    ) -> Option<usize> {
         let mut at = start;
         while at.checked_add(wanted)? <= start + len {
-            if self.region.is_contiguous(Va(base + at), wanted) {
+            if is_whole(Va(self.base + at), wanted) {
                 return Some(at);
             }
-            // The jump is at some page border behind `at`; the next candidate starts at the first.
-            at = (at + 1).next_multiple_of(page.max(self.align));
+            let next = (self.base + at + 1).checked_next_multiple_of(step.max(self.align))?;
+            at = next - self.base;
         }
         None
     }
@@ -101,8 +111,7 @@ impl Smm {
     /// # Errors
     /// [`SmmError::NotAllocated`] for any address that is not a live block's start.
     pub fn free(&mut self, va: Va) -> Result<(), SmmError> {
-        let base = self.region.mapping().va().0;
-        let offset = va.0.checked_sub(base).ok_or(SmmError::NotAllocated(va))?;
+        let offset = va.0.checked_sub(self.base).ok_or(SmmError::NotAllocated(va))?;
         let len = self.used.remove(&offset).ok_or(SmmError::NotAllocated(va))?;
         let (mut start, mut end) = (offset, offset + len);
         if let Some((&before, &before_len)) = self.free.range(..offset).next_back()
@@ -118,12 +127,52 @@ impl Smm {
         Ok(())
     }
 
+    /// Whether an address is inside a live block.
+    #[must_use]
+    pub fn is_in_use(&self, va: Va) -> bool {
+        let Some(offset) = va.0.checked_sub(self.base) else { return false };
+        self.used.range(..=offset).next_back().is_some_and(|(start, len)| offset < start + len)
+    }
+}
+
+/// An allocator of small blocks in a [`Region`]. The blocks live as long as the region does.
+pub struct Smm {
+    region: Arc<Region>,
+    ledger: Ledger,
+}
+
+impl Smm {
+    /// Takes a whole region to allocate from; every block will be aligned to `align` bytes (a power of two).
+    ///
+    /// # Errors
+    /// [`SmmError::BadAlignment`].
+    pub fn init(region: Arc<Region>, align: usize) -> Result<Self, SmmError> {
+        let ledger = Ledger::new(region.mapping().va(), region.mapping().len(), align)?;
+        Ok(Self { region, ledger })
+    }
+
+    /// Allocates `size` bytes (at least one alignment unit) in one piece as devices see it.
+    ///
+    /// # Errors
+    /// [`SmmError::Exhausted`].
+    pub fn alloc(&mut self, size: usize) -> Result<Va, SmmError> {
+        // DMA addresses jump at borders of pages alone.
+        let page = self.region.mapping().page_size().bytes();
+        self.ledger.alloc(size, page, |va, len| self.region.is_contiguous(va, len))
+    }
+
+    /// Gives a block back.
+    ///
+    /// # Errors
+    /// [`SmmError::NotAllocated`] for any address that is not a live block's start.
+    pub fn free(&mut self, va: Va) -> Result<(), SmmError> {
+        self.ledger.free(va)
+    }
+
     /// The DMA address of an address inside a live block; `None` elsewhere.
     #[must_use]
     pub fn iova_of(&self, va: Va) -> Option<Iova> {
-        let offset = va.0.checked_sub(self.region.mapping().va().0)?;
-        let (start, len) = self.used.range(..=offset).next_back()?;
-        (offset < start + len).then(|| self.region.iova_of(va)).flatten()
+        self.ledger.is_in_use(va).then(|| self.region.iova_of(va)).flatten()
     }
 
     /// The region the blocks are in.
@@ -135,13 +184,13 @@ impl Smm {
     /// Bytes in live blocks, rounded up to the alignment.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.used.values().sum()
+        self.ledger.used.values().sum()
     }
 
     /// Number of free pieces: 1 (or 0) when nothing is fragmented.
     #[must_use]
     pub fn free_pieces(&self) -> usize {
-        self.free.len()
+        self.ledger.free.len()
     }
 }
 

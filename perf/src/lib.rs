@@ -41,6 +41,7 @@ pub mod statistics;
 pub mod subjects;
 pub mod syscalls;
 pub mod testpmd;
+pub mod uacce;
 pub mod web;
 pub mod wire;
 mod zip;
@@ -189,6 +190,11 @@ pub const BENCHES: &[Bench] = &[
     web::proxies::HTTP_100K,
     web::proxies::HTTP_100K_GZIP,
     web::idle::BENCH,
+    uacce::RTT,
+    uacce::RSA2048,
+    uacce::ZIP,
+    uacce::SHADOW,
+    uacce::MANY,
 ];
 
 /// The seed of a user who gives none.

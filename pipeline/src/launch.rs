@@ -40,6 +40,7 @@ use crate::stage::zip_flows::ZipFlows;
 use crate::stats::PipelineLatency;
 use crate::strict::{EngineWatch, StrictError, Supervisor, Watched};
 use crate::thread::WorkerThread;
+use crate::uacce;
 use crate::worker::{Mailbox, Pipeline, Worker};
 
 /// Why the program cannot start, or did not end cleanly.
@@ -55,7 +56,7 @@ pub enum LaunchError {
     /// A device.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A key, a certificate or a dictionary, with the place where the configuration names it.
+    /// A key, a certificate, a dictionary or a device of others, with the place where the configuration names it.
     #[error(transparent)]
     File(#[from] ConfigError),
     /// A worker's cpus.
@@ -255,12 +256,7 @@ impl<'a> Builder<'a> {
                     let options = options.clone();
                     Arc::new(SoftDevice::<RsaEngine>::open_watched(name, placement, domain, options, watch)?)
                 }
-                EnginePlan::Uacce(uacce) => {
-                    return Err(LaunchError::Device(DeviceError::Unsupported {
-                        device: name.clone(),
-                        cause: format!("{} cannot be opened yet", uacce.wanted()),
-                    }));
-                }
+                EnginePlan::Uacce(uacce) => Arc::new(uacce::open(self.plan, uacce, name, domain)?),
                 EnginePlan::Zip => {
                     Arc::new(SoftDevice::<ZipEngine>::open_watched(name, placement, domain, (), watch)?)
                 }

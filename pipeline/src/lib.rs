@@ -17,5 +17,6 @@ pub mod stage;
 pub mod stats;
 pub mod strict;
 mod thread;
+mod uacce;
 pub mod wire;
 pub mod worker;

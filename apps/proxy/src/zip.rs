@@ -108,6 +108,10 @@ impl Zip {
 
     /// Begins a body. `None` if the device cannot: it is to be sent as it is.
     pub fn begin(&mut self) -> Option<Body> {
+        if self.queue.is_gone() {
+            self.counts.failed += 1;
+            return None;
+        }
         let stream = match self.streams.pop() {
             Some(stream) => stream,
             None => match self.device.create_stream(self.session) {

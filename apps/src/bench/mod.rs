@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use warpdrive_perf::baseline::{self, Change, Verdict};
 use warpdrive_perf::record::{Failure, SCHEMA};
 use warpdrive_perf::{
-    BENCHES, Bench, BenchError, Machine, Options, Record, Report, find, markdown, report, syscalls,
+    BENCHES, Bench, BenchError, Machine, Options, Record, Report, find, markdown, report, syscalls, uacce,
 };
 use warpdrive_pipeline::diag::known_names;
 
@@ -24,6 +24,9 @@ mod print;
 pub fn bench(args: &BenchArgs, allowed: &[usize]) -> ExitCode {
     if args.name == "list" {
         return list(args.json);
+    }
+    if args.name == uacce::CLIENT {
+        return ended(uacce::play().map(|()| true));
     }
     if args.name == syscalls::NAME {
         let Some(config) = &args.config else {

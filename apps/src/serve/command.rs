@@ -15,9 +15,9 @@ use warpdrive_pmd::uacce::serve::Server;
 use warpdrive_pmd::uacce::serve::fs::{FsError, Mounted};
 
 use crate::cli::{CheckArgs, ServeArgs};
-use crate::found::{self, FoundServer, Refused};
-use crate::run::stop_by_signal;
+use crate::found::{self, FoundServer, Refused, Source};
 use crate::show::serve as show;
+use crate::signals::stop_by_signal;
 
 /// What statfs says of a folder that some FUSE file system presents (Linux `include/uapi/linux/magic.h`).
 const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
@@ -56,8 +56,8 @@ impl Failure {
 }
 
 /// `warpdrive check` of the configuration of a server.
-pub fn check(path: &Path, args: &CheckArgs, allowed: &[usize]) -> ExitCode {
-    match found::server(path, &args.cores, args.simd.force_simd, allowed) {
+pub fn check(source: Source, args: &CheckArgs, allowed: &[usize]) -> ExitCode {
+    match found::server(source, &args.cores, args.simd.force_simd, allowed) {
         Ok(FoundServer { plan, lcores, name }) => {
             if args.json {
                 println!("{}", show::plan_json(&plan, &lcores, &name));
@@ -79,7 +79,8 @@ pub fn serve(args: &ServeArgs, allowed: &[usize]) -> ExitCode {
 }
 
 fn try_to_serve(args: &ServeArgs, allowed: &[usize]) -> Result<(), Failure> {
-    let mut found = found::server(&args.config, &args.cores, args.simd.force_simd, allowed)?;
+    let source = Source::read(Some(&args.config))?;
+    let mut found = found::server(source, &args.cores, args.simd.force_simd, allowed)?;
     if let Some(expose) = &args.expose {
         found.plan.expose.clone_from(expose);
     }

@@ -80,7 +80,8 @@ pub fn plan(plan: &Plan, lcores: &LcoreMap, name: &str) {
     for d in &plan.devices {
         let place = match (&d.engine, d.placement) {
             (EnginePlan::Uacce(uacce), _) => {
-                format!("{}, listed in {}", uacce.wanted(), uacce.sysfs.display())
+                let nearest = if uacce.device.is_none() { "the nearest for " } else { "" };
+                format!("{nearest}{} in {}", uacce.wanted(), uacce.roots.sysfs.display())
             }
             (_, Placement::Inline) => "inline".to_owned(),
             (_, Placement::Core { cpu, .. }) => format!("on cpu {cpu}, its own"),

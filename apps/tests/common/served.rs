@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use warpdrive_pmd::uacce::serve::fs::{FsError, Mounted};
+
 use super::{PATIENCE, Ran, Started, command, folder, skipped};
 
 /// Queues for both kinds of work, on whatever core is the last.
@@ -16,11 +18,13 @@ pub fn possible() -> bool {
         skipped("serving devices needs root");
         return false;
     }
-    if !Path::new("/dev/fuse").exists() {
-        skipped("serving devices needs /dev/fuse");
-        return false;
+    match Mounted::new(folder().path(), vec![]) {
+        Err(why @ (FsError::Device { .. } | FsError::Passthrough)) => {
+            skipped(&why.to_string());
+            false
+        }
+        _ => true,
     }
-    true
 }
 
 /// A server at work. Killed when the test ends before it does.

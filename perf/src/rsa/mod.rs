@@ -13,7 +13,7 @@ use peers::{Peer, build};
 use slices::{Slice, Slices, Speed};
 
 mod calibrate;
-mod contenders;
+pub(crate) mod contenders;
 mod cores;
 mod keys;
 pub mod latency;
@@ -22,7 +22,7 @@ mod ours;
 pub mod passes;
 mod peers;
 pub mod queue;
-mod rig;
+pub(crate) mod rig;
 mod slices;
 mod speed;
 mod subjects;

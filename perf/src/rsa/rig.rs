@@ -9,8 +9,8 @@ use warpdrive_pmd::engine::rsa::{RsaKey, RsaOptions};
 use warpdrive_pmd::stats::DeviceStats;
 
 use super::contenders::Run;
-use crate::load::Subject as _;
-use crate::measure::thread_time;
+use crate::load::Subject;
+use crate::measure::{cpu_time, thread_time};
 use crate::subjects::device::DeviceRig;
 use crate::{BenchError, os, subjects};
 
@@ -19,11 +19,20 @@ const WARM: Duration = Duration::from_millis(3);
 /// What all requests in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// A queue to an engine core that signs. Dropping it ends the engine's thread, so that the core is free.
-pub struct Rig {
+/// Who does the work of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A thread of this process.
+    Thread(u32),
+    /// Another process, with all its threads on one cpu.
+    Process(u32),
+}
+
+/// A queue to an engine core. Dropping it ends the engine's thread, so that the core is free.
+pub struct Rig<S = DeviceRig> {
     /// As a subject of loads.
-    pub queue: DeviceRig,
-    engine_thread: u32,
+    pub queue: S,
+    engine: Engine,
 }
 
 impl Rig {
@@ -32,11 +41,30 @@ impl Rig {
     /// # Errors
     /// [`BenchError`] when there is no memory or the engine's thread does not start there.
     pub fn open(key: &RsaKey, cpu: usize, depth: usize, options: RsaOptions) -> Result<Self, BenchError> {
-        let queue = subjects::rsa::open(key, cpu, depth, options, &Domain::new(DmaMode::Sva))?;
-        let engine_thread = queue
+        Self::of_thread(subjects::rsa::open(key, cpu, depth, options, &Domain::new(DmaMode::Sva))?)
+    }
+
+    /// Of a queue whose engine has a thread of this process.
+    ///
+    /// # Errors
+    /// [`BenchError::Bug`] when it has none.
+    pub fn of_thread(queue: DeviceRig) -> Result<Self, BenchError> {
+        let thread = queue
             .engine_thread()
             .ok_or_else(|| BenchError::Bug("the engine's thread has another name".to_owned()))?;
-        Ok(Self { queue, engine_thread })
+        Ok(Self { queue, engine: Engine::Thread(thread) })
+    }
+
+    /// What the device has counted.
+    pub fn stats(&self) -> DeviceStats {
+        self.queue.stats()
+    }
+}
+
+impl<S: Subject> Rig<S> {
+    /// Of a queue whose engine is another process.
+    pub fn of_process(queue: S, process: u32) -> Self {
+        Self { queue, engine: Engine::Process(process) }
     }
 
     /// Sends one, marked with `tag`, if one is to spare and the queue has room.
@@ -100,12 +128,12 @@ impl Rig {
         Ok(())
     }
 
-    /// Keeps the queue full until the engine's thread had its cpu for `length`; returns what it did in that time, from
+    /// Keeps the queue full until the engine had its cpu for `length`; returns what it did in that time, from
     /// one completion to another, and what part of its own cpu the sender had, in percent: with less than all of it,
     /// the queue was not kept full.
     ///
     /// # Errors
-    /// [`BenchError`] when a request failed, or the engine's thread is gone.
+    /// [`BenchError`] when a request failed, or the engine is gone.
     pub fn rate(&mut self, length: Duration) -> Result<(Run, f64), BenchError> {
         let warm = self.engine_time()? + WARM;
         while self.engine_time()? < warm {
@@ -123,18 +151,18 @@ impl Rig {
         Ok((run, 100.0 * share))
     }
 
-    /// The cpu time of the engine's thread so far. It never sleeps, so this is also the time that it had its cpu.
+    /// The cpu time of the engine so far. It never sleeps, so this is also the time that it had its cpu. That of another
+    /// process grows by ticks of the scheduler: who waits for it to pass a mark has it exact at that moment.
     ///
     /// # Errors
     /// [`BenchError::CpuTime`].
     pub fn engine_time(&self) -> Result<Duration, BenchError> {
-        let pid = self.engine_thread;
-        os::thread_time_of(pid).map_err(|cause| BenchError::CpuTime { pid, cause })
-    }
-
-    /// What the device has counted.
-    pub fn stats(&self) -> DeviceStats {
-        self.queue.stats()
+        match self.engine {
+            Engine::Thread(pid) => {
+                os::thread_time_of(pid).map_err(|cause| BenchError::CpuTime { pid, cause })
+            }
+            Engine::Process(pid) => cpu_time(pid),
+        }
     }
 }
 

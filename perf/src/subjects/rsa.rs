@@ -1,7 +1,7 @@
 //! `load-rsa`: signatures through a queue to an engine core.
 
-use warpdrive_mempool::{DmaMode, Domain};
-use warpdrive_pmd::device::{Request, SessionSpec};
+use warpdrive_mempool::{DmaMode, Domain, Mempool};
+use warpdrive_pmd::device::{Device, Request, SessionSpec};
 use warpdrive_pmd::engine::rsa::{RsaEngine, RsaKey, RsaOp, RsaOptions, RsaScheme, RsaSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
@@ -59,12 +59,24 @@ pub fn open(
     options: RsaOptions,
     domain: &Domain,
 ) -> Result<DeviceRig, BenchError> {
-    let pool = pool(depth, 2048, domain)?;
     let placement = Placement::Core { cpu, idle: IdlePolicy::Pause };
     let device = SoftDevice::<RsaEngine>::open_with(&unique_name(), placement, domain, options)?;
+    sign(Box::new(device), key, depth, pool(depth, 2048, domain)?)
+}
+
+/// Signs with `key` by a device, in packets of `pool`; up to `depth` requests at once.
+///
+/// # Errors
+/// [`BenchError`] when the device has no queue, or the pool no packets.
+pub fn sign(
+    device: Box<dyn Device>,
+    key: &RsaKey,
+    depth: usize,
+    pool: Mempool,
+) -> Result<DeviceRig, BenchError> {
     let session = RsaSession::new(RsaOp::Sign, RsaScheme::Pkcs1Sha256, key)?;
     let key_bytes = key.bits() / 8;
-    DeviceRig::new(Box::new(device), SessionSpec::Rsa(session), pool, depth, |pool, session, _| {
+    DeviceRig::new(device, SessionSpec::Rsa(session), pool, depth, |pool, session, _| {
         let bug = |what: &str| BenchError::Bug(format!("a packet of the pool: {what}"));
         let mut packet = pool.alloc().ok_or_else(|| bug("none left"))?;
         packet.append(MESSAGE + key_bytes).map_err(|e| bug(&e.to_string()))?.fill(7);

@@ -1,7 +1,7 @@
 //! `load-zip`: blocks of text through a queue to an engine core that compresses them.
 
-use warpdrive_mempool::{DmaMode, Domain};
-use warpdrive_pmd::device::{Device as _, Request, SessionSpec};
+use warpdrive_mempool::{DmaMode, Domain, Mempool};
+use warpdrive_pmd::device::{Device, Request, SessionSpec};
 use warpdrive_pmd::engine::zip::{ZipEngine, ZipFormat, ZipOp, ZipSession};
 use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
@@ -29,8 +29,6 @@ pub const BENCH: Bench = Bench {
 const DEPTH: usize = 1024;
 /// Bytes of a block.
 const BLOCK: usize = 4096;
-/// Room for a block, or for one that cannot be compressed.
-const BUFFER: usize = BLOCK + 768;
 
 fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
     let (near, far) = options.two_cpus()?;
@@ -53,29 +51,49 @@ fn run(options: &Options, emit: Emit<'_>) -> Result<(), BenchError> {
 
 /// Compresses blocks of `bytes`, in turn, on `cpu`; up to `depth` requests at once.
 fn open(bytes: &[u8], cpu: usize, depth: usize, domain: &Domain) -> Result<DeviceRig, BenchError> {
-    let pool = pool(2 * depth, BUFFER, domain)?;
     let placement = Placement::Core { cpu, idle: IdlePolicy::Pause };
     let device = SoftDevice::<ZipEngine>::open(&unique_name(), placement, domain)?;
+    compress(Box::new(device), bytes, BLOCK, depth, pool(2 * depth, buffer(BLOCK), domain)?)
+}
+
+/// The size of packets in which a block fits, or what comes of one that cannot be compressed.
+#[must_use]
+pub fn buffer(block: usize) -> usize {
+    block + block / 16 + 512
+}
+
+/// Compresses blocks of `bytes` with level 1 by a device, in packets of `pool`, two for each request; up to `depth` requests
+/// at once. Each request keeps its block.
+///
+/// # Errors
+/// [`BenchError`] when the device has no queue, or the pool no packets, or there is no block.
+pub fn compress(
+    device: Box<dyn Device>,
+    bytes: &[u8],
+    block: usize,
+    depth: usize,
+    pool: Mempool,
+) -> Result<DeviceRig, BenchError> {
     let session = ZipSession::new(ZipOp::Compress, ZipFormat::Deflate, 1)?;
-    let name = device.info().name;
-    let blocks = bytes.len() / BLOCK;
+    let blocks = bytes.len() / block;
     if blocks == 0 {
         return Err(BenchError::Bug(format!(
-            "device {name}: a corpus of {} bytes has no block",
+            "device {}: a corpus of {} bytes has no block",
+            device.info().name,
             bytes.len()
         )));
     }
-    DeviceRig::new(Box::new(device), SessionSpec::Zip(session), pool, depth, |pool, session, i| {
+    DeviceRig::new(device, SessionSpec::Zip(session), pool, depth, |pool, session, i| {
         let bug = |what: &str| BenchError::Bug(format!("a packet of the pool: {what}"));
-        let from = i % blocks * BLOCK;
+        let from = i % blocks * block;
         let mut packet = pool.alloc().ok_or_else(|| bug("none left"))?;
-        packet.extend_from_slice(&bytes[from..from + BLOCK]).map_err(|e| bug(&e.to_string()))?;
+        packet.extend_from_slice(&bytes[from..from + block]).map_err(|e| bug(&e.to_string()))?;
         let mut output = pool.alloc().ok_or_else(|| bug("none left"))?;
         let room = output.tailroom();
         output.append(room).map_err(|e| bug(&e.to_string()))?;
         let mut request = Request::new(session, packet);
         request
-            .set_src(0..BLOCK)
+            .set_src(0..block)
             .and_then(|()| request.set_output(output, 0..room))
             .map_err(|e| bug(&e.to_string()))?;
         Ok(request)

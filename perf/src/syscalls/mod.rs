@@ -19,6 +19,8 @@ use crate::{BenchError, Options};
 mod tests;
 mod trace;
 
+pub(crate) use self::trace::dies_with_us;
+
 /// What it is called on the command line.
 pub const NAME: &str = "syscalls";
 /// What it does, for a list.
@@ -40,6 +42,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 const BUSY: Duration = Duration::from_millis(2);
 /// How often then.
 const LOOK_EVERY: Duration = Duration::from_micros(300);
+/// From when a thread was seized until it goes on as before.
+const SETTLE: Duration = Duration::from_millis(10);
 
 /// A line of the list of benches: as [`Bench`](crate::Bench), which gives other results.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -121,7 +125,7 @@ impl Audit {
 pub fn audit(options: &Options, config: &Path) -> Result<Audit, BenchError> {
     let mut command = Command::new(&options.program);
     command.arg("run").arg(config).args(["--stats", "--json"]);
-    trace::dies_with_us(&mut command);
+    dies_with_us(&mut command);
     let mut run = Run { process: Process::start(command)?, options, config };
     // The first numbers come after a second: what is done once is done by then.
     run.next(None, START)?;
@@ -146,6 +150,35 @@ pub fn audit(options: &Options, config: &Path) -> Result<Audit, BenchError> {
     // How long it takes to drain is nothing to this; if too long, it is killed.
     let _ = run.process.terminate();
     Ok(audit)
+}
+
+/// How often threads of other processes made each call in a `window`, in the order in which they are named. They should be
+/// busy already: what they are at when this begins is not counted.
+pub(crate) fn calls_within(
+    threads: Vec<(String, libc::pid_t)>,
+    window: Duration,
+) -> Result<Vec<BTreeMap<String, u64>>, BenchError> {
+    let mut tracer = Tracer::seize(threads).map_err(refused)?;
+    let mut serve = |time: Duration| {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            if !tracer.turn().map_err(refused)? {
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
+        Ok::<_, BenchError>(tracer.threads.iter().map(|t| (by_name(&t.calls), t.ended)).collect::<Vec<_>>())
+    };
+    let before = serve(SETTLE)?;
+    let mut counted = Vec::new();
+    for ((mut calls, ended), (earlier, _)) in serve(window)?.into_iter().zip(before) {
+        if ended {
+            return Err(BenchError::Bug("a thread ended while its calls were counted".to_owned()));
+        }
+        calls.iter_mut().for_each(|(call, n)| *n -= earlier.get(call).copied().unwrap_or(0));
+        calls.retain(|_, n| *n > 0);
+        counted.push(calls);
+    }
+    Ok(counted)
 }
 
 /// Why threads cannot be traced.

@@ -179,7 +179,7 @@ fn entered(id: pid_t) -> io::Result<Option<Call>> {
 }
 
 /// Makes a child die with the thread that starts it, however that ends.
-pub(super) fn dies_with_us(command: &mut Command) {
+pub(crate) fn dies_with_us(command: &mut Command) {
     let parent = std::process::id();
     let die = move || {
         // SAFETY: a number, no memory.

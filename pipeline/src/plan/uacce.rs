@@ -1,14 +1,13 @@
 //! Devices behind queue files: where they are looked for, and what for.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use warpdrive_pmd::uacce::abi::{DEV, SYSFS};
+use warpdrive_pmd::uacce::Roots;
 
+use super::Placed;
 use super::planner::Planner;
-use super::{Placed, Plan};
 use crate::config::{DeviceDriver, DeviceTable, Name, Named};
-use crate::diag::{ConfigError, Diagnostic};
 
 /// What a device is to do. One behind queue files does one or the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +19,7 @@ pub enum UacceDoes {
 }
 
 impl UacceDoes {
-    /// As devices call it.
+    /// By which a device for it is looked for.
     #[must_use]
     pub fn algorithm(self) -> &'static str {
         match self {
@@ -29,7 +28,18 @@ impl UacceDoes {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// A device for it does one of these.
+    #[must_use]
+    pub fn algorithms(self) -> &'static [&'static str] {
+        match self {
+            Self::Rsa => &["rsa"],
+            Self::Zip => &["deflate", "zlib", "gzip"],
+        }
+    }
+
+    /// For messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Rsa => "RSA",
             Self::Zip => "ZIP",
@@ -44,10 +54,8 @@ pub struct UaccePlan {
     pub device: Option<String>,
     /// What it is to do; absent: nobody asks for anything.
     pub does: Option<UacceDoes>,
-    /// Where devices have their attributes.
-    pub sysfs: PathBuf,
-    /// Where queue files are.
-    pub dev: PathBuf,
+    /// Where it is looked for.
+    pub roots: Roots,
     /// What of it is written, with its place, for what turns out at start.
     pub placed: Placed,
     /// Where it is written how memory is addressed, if it is.
@@ -55,14 +63,13 @@ pub struct UaccePlan {
 }
 
 impl UaccePlan {
-    /// The name of the device, or what makes it one of those that will do.
+    /// What is looked for: the name of the device, or what it is to do.
     #[must_use]
-    pub fn wanted(&self) -> String {
+    pub fn wanted(&self) -> &str {
         match (&self.device, self.does) {
-            (Some(name), _) => name.clone(),
-            (None, does) => {
-                format!("the nearest that does {}", does.map_or("anything", UacceDoes::algorithm))
-            }
+            (Some(name), _) => name,
+            // There is one or the other, as was checked.
+            (None, does) => does.map_or("", UacceDoes::algorithm),
         }
     }
 }
@@ -104,32 +111,73 @@ impl Planner<'_> {
                 self.error(name.span(), message, format!("leave {key} out, or leave expose out"));
             }
         }
-        let path = |name: &Option<Name>, usual: &str| {
-            PathBuf::from(name.as_ref().map_or(usual, |name| name.get_ref().as_str()))
-        };
-        let (sysfs, dev) = match &keys.expose {
-            Some(expose) => {
-                let expose = Path::new(expose.get_ref());
-                (expose.join("class/uacce"), expose.join("dev"))
-            }
-            None => (path(&keys.sysfs, SYSFS), path(&keys.dev, DEV)),
+        let path = |name: &Option<Name>| name.as_ref().map(|name| name.get_ref().into());
+        let usual = Roots::default();
+        let roots = match &keys.expose {
+            Some(expose) => Roots::below(Path::new(expose.get_ref())),
+            None => Roots {
+                sysfs: path(&keys.sysfs).unwrap_or(usual.sysfs),
+                dev: path(&keys.dev).unwrap_or(usual.dev),
+            },
         };
         let index = self.config.devices.iter().position(|d| d.name.get_ref() == device.name.get_ref());
+        let does = index.and_then(|index| self.uacce_does.get(&index).copied());
+        if keys.device.is_none() && does.is_none() && self.errors.is_empty() {
+            let name = device.name.get_ref();
+            let message = format!("device {name:?} has no name to look for, and nothing uses it");
+            self.error(device.name.span(), message, "device = \"hisi_zip-0\", or a stage that names it");
+        }
         UaccePlan {
             device: keys.device.as_ref().map(|name| name.get_ref().clone()),
-            does: index.and_then(|index| self.uacce_does.get(&index).copied()),
-            sysfs,
-            dev,
+            does,
+            roots,
             placed: Placed::from(keys.device.as_ref().or(keys.expose.as_ref()).unwrap_or(&device.name)),
             dma: Some(self.config.eal.dma.span()).filter(|span| !span.is_empty()),
         }
     }
 }
 
-impl Plan {
-    /// An error about a device behind queue files that turned out at start, at its place.
-    #[must_use]
-    pub fn uacce_error(&self, uacce: &UaccePlan, message: &str) -> ConfigError {
-        self.error(Diagnostic::of_error(uacce.placed.span.clone(), message))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::cores;
+    use crate::plan::{EnginePlan, Plan};
+
+    fn uacce(device: &str, stage: &str) -> Result<UaccePlan, String> {
+        let text = format!(
+            "version = 1\n[port.a]\ndriver = \"null\"\n[device.u]\ndriver = \"uacce\"\n{device}\n\
+             [[pipeline]]\nname = \"p\"\nstages = [ {{ rx = \"a\" }}, {stage} {{ tx = \"a\" }} ]\n"
+        );
+        let config = Config::parse("t.toml", &text).map_err(|e| e.to_string())?;
+        let plan = Plan::new(&config, &cores::parse_list("0").unwrap()).map_err(|e| e.to_string())?;
+        match &plan.devices[0].engine {
+            EnginePlan::Uacce(uacce) => Ok(uacce.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const SIGN: &str = "{ rsa = \"u\", op = \"sign\", scheme = \"pss-sha256\", key = \"demo:rsa2048\" },";
+    const COMPRESS: &str = "{ zip = \"u\", op = \"compress\" },";
+
+    #[test]
+    fn what_is_looked_for_is_a_name_or_what_stages_ask_for() {
+        let wanted = |device: &str, stage: &str| uacce(device, stage).unwrap().wanted().to_owned();
+        assert_eq!(wanted("", SIGN), "rsa");
+        assert_eq!(wanted("", COMPRESS), "deflate");
+        assert_eq!(wanted("device = \"hisi_zip-3\"", COMPRESS), "hisi_zip-3");
+        assert_eq!(uacce("device = \"hisi_zip-3\"", "").unwrap().does, None);
+        let e = uacce("", "").unwrap_err();
+        assert!(e.contains("t.toml:4:9: error: device \"u\" has no name to look for"), "{e}");
+    }
+
+    #[test]
+    fn it_is_looked_for_where_the_keys_say() {
+        let roots = |device: &str| uacce(device, COMPRESS).unwrap().roots;
+        assert_eq!(roots(""), Roots::default());
+        let of = |sysfs: &str, dev: &str| Roots { sysfs: sysfs.into(), dev: dev.into() };
+        assert_eq!(roots("expose = \"/x\""), of("/x/class/uacce", "/x/dev"));
+        assert_eq!(roots("sysfs = \"/s\""), of("/s", "/dev"));
+        assert_eq!(roots("dev = \"/d\""), of("/sys/class/uacce", "/d"));
     }
 }

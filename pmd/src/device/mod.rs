@@ -54,6 +54,12 @@ pub trait Queue: Send {
     /// Requests sent whose completions were not received yet.
     fn in_flight(&self) -> usize;
 
+    /// Whether the device has gone away for good, as far as this queue is concerned: it gives back what it had, and whatever it is sent
+    /// from then on, as [`Status::Cancelled`].
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     /// Sends one request.
     ///
     /// # Errors

@@ -116,6 +116,9 @@ impl<D: Driver> Channel<D> {
     #[inline]
     fn renew(&mut self) {
         let state = &mut *self.kept;
+        if state.lost.is_some() {
+            return;
+        }
         state.view.refresh();
         if state.sessions.is_old() {
             state.sessions.renew();
@@ -134,6 +137,10 @@ impl<D: Driver> Channel<D> {
     fn admit(&mut self, mut request: Request) {
         self.in_flight += 1;
         let mut stream = request.take_stream();
+        if self.kept.lost.is_some() {
+            stream.iter_mut().for_each(|stream| stream.kept().phase = Phase::Broken);
+            return self.answer(request, stream, Err(Status::Cancelled), Report::default());
+        }
         let session = self.kept.sessions.table().get_kept(request.session).ok_or(Status::NoSession);
         let begun = session.and_then(|session| {
             let lane = D::lane(&session);
@@ -182,6 +189,9 @@ impl<D: Driver> Channel<D> {
 
     /// Tells the devices of what was sent.
     fn ring(&mut self) {
+        if self.kept.lost.is_some() {
+            return;
+        }
         for lane in self.lanes.iter_mut().flatten() {
             if let Err(lost) = lane.qm.ring() {
                 return self.lose(lost);
@@ -236,10 +246,6 @@ impl<D: Driver> Channel<D> {
         }
         state.count(&request, &outcome, &report);
         Ok(Some(completion(request, outcome, report)))
-    }
-
-    fn is_lost(&self) -> bool {
-        self.lineage.is_left() || self.kept.lost.is_some()
     }
 
     /// Waits until a completion may be there.
@@ -336,17 +342,24 @@ impl<D: Driver> Queue for Channel<D> {
     }
 
     fn flush(&mut self) {
-        if !self.is_lost() {
+        if !self.lineage.is_left() {
             self.ring();
         }
     }
 
     fn room(&self) -> usize {
-        if self.is_lost() {
+        if self.lineage.is_left() {
             return 0;
+        }
+        if self.kept.lost.is_some() {
+            return self.depth - self.in_flight;
         }
         let free = self.lanes.iter().flatten().map(|lane| lane.qm.room()).min();
         (self.depth - self.in_flight).min(free.unwrap_or(usize::MAX))
+    }
+
+    fn is_gone(&self) -> bool {
+        self.lineage.is_left() || self.kept.lost.is_some()
     }
 
     fn in_flight(&self) -> usize {

@@ -29,7 +29,7 @@ pub struct UacceOptions {
 
 /// An accelerator of Kunpeng's kind: hardware, or a device of `warpdrive serve`.
 ///
-/// It costs nothing until a queue is requested. Each queue opens the queue file, once for each thing the device is to do: ZIP
+/// It costs some memory for keys and streams until a queue is requested. Each queue opens the queue file, once for each thing the device is to do: ZIP
 /// devices compress by one and decompress by another.
 pub struct UacceDevice {
     info: Arc<UacceInfo>,
@@ -68,8 +68,8 @@ impl UacceDevice {
         let base = Base { name, info: &info, domain, opener, lineage };
         let does = |names: &[&str]| names.iter().any(|name| info.does(name));
         let device: Box<dyn Device> = match () {
-            () if does(&["rsa"]) => base.device::<Hpre>(),
-            () if does(&["deflate", "zlib", "gzip"]) => base.device::<Zip>(),
+            () if does(&["rsa"]) => base.device::<Hpre>()?,
+            () if does(&["deflate", "zlib", "gzip"]) => base.device::<Zip>()?,
             () => {
                 return Err(unsupported(format!(
                     "{} computes {}, for which there is no driver here. Remedy: a device for rsa, or for deflate, zlib or gzip",
@@ -155,8 +155,9 @@ struct Base<'a> {
 }
 
 impl Base<'_> {
-    fn device<D: Driver>(self) -> Box<dyn Device> {
+    fn device<D: Driver>(self) -> Result<Box<dyn Device>, DeviceError> {
         let arena = Arena::new(self.domain.mode(), self.info.numa_node, self.lineage);
+        arena.prepare().map_err(|cause| DeviceError::Unsupported { device: self.name.to_owned(), cause })?;
         let parts = Parts {
             name: self.name.to_owned(),
             info: Arc::clone(self.info),
@@ -167,7 +168,7 @@ impl Base<'_> {
             meters: Meters::default(),
             lineage: self.lineage,
         };
-        Box::new(Of::<D> { parts: Arc::new(parts) })
+        Ok(Box::new(Of::<D> { parts: Arc::new(parts) }))
     }
 }
 

@@ -131,6 +131,11 @@ impl Mapped {
         self.bytes
     }
 
+    /// Whose it is.
+    pub(super) fn lineage(&self) -> Lineage {
+        self.lineage
+    }
+
     /// Whether the process that maps it is another.
     #[inline]
     pub(super) fn is_left(&self) -> bool {

@@ -12,7 +12,7 @@ use std::{io, ptr};
 
 /// Knows the process that has made it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lineage {
+pub struct Lineage {
     /// In the page that is wiped. 0: nobody has asked in this process yet.
     word: &'static AtomicU64,
     process: u64,
@@ -23,7 +23,7 @@ impl Lineage {
     ///
     /// # Errors
     /// When there is no memory, or no such advice (Linux before 4.14).
-    pub(super) fn of_this_process() -> io::Result<Self> {
+    pub fn of_this_process() -> io::Result<Self> {
         static WORD: OnceLock<&'static AtomicU64> = OnceLock::new();
         // Inherited, and greater than what any of the ancestors had when their children were made.
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -47,8 +47,9 @@ impl Lineage {
     }
 
     /// Whether this is another process than the one that has made it.
+    #[must_use]
     #[inline]
-    pub(super) fn is_left(self) -> bool {
+    pub fn is_left(self) -> bool {
         self.word.load(Ordering::Relaxed) != self.process
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 
 use rustix::io::Errno;
-use warpdrive_mempool::{Access, Domain, Map};
+use warpdrive_mempool::{Access, Domain, Iova, Map};
 
 use super::abi::{ACCESS_READ, ACCESS_WRITE, SHARE, Share, UNSHARE};
 use super::file::QueueFile;
@@ -13,6 +13,8 @@ pub(super) struct Replayed {
     /// With the generation up to which each was told.
     domains: Vec<(Domain, u64)>,
     told: Vec<Map>,
+    /// What the device knows no more, but may still work on: kept mapped.
+    leaving: Vec<Map>,
 }
 
 /// The device does not take a map, or does not give it back.
@@ -27,7 +29,11 @@ pub(super) struct Refused {
 impl Replayed {
     /// Nothing was told yet.
     pub(super) fn new(domains: impl IntoIterator<Item = Domain>) -> Self {
-        Self { domains: domains.into_iter().map(|domain| (domain, u64::MAX)).collect(), told: Vec::new() }
+        Self {
+            domains: domains.into_iter().map(|domain| (domain, u64::MAX)).collect(),
+            told: Vec::new(),
+            leaving: Vec::new(),
+        }
     }
 
     /// Whether the domains have changed since.
@@ -54,7 +60,7 @@ impl Replayed {
             if maps.contains(&map) {
                 kept.push(map);
             } else if let Err(refused) = tell(file, UNSHARE, &map) {
-                kept.push(map);
+                if refused.cause == Errno::BUSY { &mut self.leaving } else { &mut kept }.push(map);
                 result = Err(refused);
             }
         }
@@ -71,8 +77,14 @@ impl Replayed {
         result
     }
 
+    /// Whether the device may still work on memory at this address, though it was taken back.
+    pub(super) fn is_leaving(&self, address: Iova) -> bool {
+        self.leaving.iter().any(|map| map.run().iova == address)
+    }
+
     /// Takes everything back, from a device that does nothing more for the queue.
     pub(super) fn end(&mut self, file: &dyn QueueFile) {
+        self.leaving.clear();
         for map in self.told.drain(..) {
             // If the device is gone, so is what it knew.
             let _ = tell(file, UNSHARE, &map);

@@ -20,6 +20,7 @@ pub mod queue;
 mod reserve;
 mod scratch;
 pub mod serve;
+mod share;
 #[cfg(test)]
 mod tests;
 mod zip;
@@ -27,6 +28,7 @@ mod zip;
 pub use self::device::{UacceDevice, UacceOptions};
 pub use self::discover::{DiscoverError, Extensions, Roots, UacceInfo};
 pub use self::error::{Lost, UacceError};
+pub use self::fork::Lineage;
 pub use self::queue::QmQueue;
 pub use self::reserve::Reserved;
 

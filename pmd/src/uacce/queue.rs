@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -19,11 +19,13 @@ use super::abi::{HEARTBEAT_AT, PUT_Q, QM_SET_QP_CTX, Region, START};
 use super::discover::UacceInfo;
 use super::error::{Lost, UacceError};
 use super::file::{Heard, Kernel, Mapped, Opener, QueueFile, device_fence};
-use super::fork::Lineage;
+use super::fork::{Kept, Lineage};
+use super::share::Given;
 
 mod entry;
 mod heart;
 mod open;
+mod placed;
 
 pub use self::entry::Entry;
 use self::heart::Heart;
@@ -61,6 +63,8 @@ pub struct QmQueue<E> {
     heart: Option<Heart>,
     lost: Option<Lost>,
     stopped: bool,
+    /// Memory that the device was given by way of this queue.
+    given: Option<Kept<Given>>,
     entry: std::marker::PhantomData<E>,
 }
 
@@ -132,6 +136,7 @@ impl<E: Entry> QmQueue<E> {
             heart: heart.then(Heart::new),
             lost: None,
             stopped: false,
+            given: None,
             entry: std::marker::PhantomData,
         })
     }
@@ -145,6 +150,16 @@ impl<E: Entry> QmQueue<E> {
     /// The calls of its file.
     pub(super) fn file(&self) -> &dyn QueueFile {
         &*self.file
+    }
+
+    /// What the device was given by way of this queue, and the way.
+    pub(super) fn given(&mut self) -> (&mut Option<Kept<Given>>, &dyn QueueFile) {
+        (&mut self.given, &*self.file)
+    }
+
+    /// Whose it is.
+    pub(super) fn lineage(&self) -> Lineage {
+        self.dus.lineage()
     }
 
     /// Places in the ring: entries are numbered below this.
@@ -354,22 +369,7 @@ impl<E: Entry> QmQueue<E> {
     /// # Errors
     /// [`Lost`].
     pub fn recv_sync(&mut self, timeout: Duration) -> Result<Option<E>, Lost> {
-        let begun = Instant::now();
-        loop {
-            if let Some((_, entry)) = self.take()? {
-                self.acknowledge();
-                return Ok(Some(entry));
-            }
-            let waited = begun.elapsed();
-            if self.in_flight == 0 || waited >= timeout {
-                return Ok(None);
-            }
-            if waited < SPIN {
-                std::hint::spin_loop();
-            } else {
-                self.wait(timeout - waited)?;
-            }
-        }
+        Ok(self.recv_placed_sync(timeout)?.map(|(_, entry)| entry))
     }
 
     /// Waits until a completion may be there, or for as long as `timeout`: a system call.
@@ -409,6 +409,9 @@ impl<E> Drop for QmQueue<E> {
         if !self.stopped && !self.dus.is_left() {
             // Closing the file does it too, if this does not.
             let _ = self.file.call(PUT_Q, &mut []);
+        }
+        if let Some(given) = &mut self.given {
+            given.end(&*self.file, self.dus.is_left());
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use warpdrive_mempool::{DmaMode, Domain, Iova, Mapping, Region, Va};
 
-use super::abi::{FLAG_IOMMU, GET_SS_DMA};
+use super::abi::{FLAG_IOMMU, GET_SS_DMA, SS_GRANULE, SS_GRANULES};
 use super::discover::UacceInfo;
 use super::error::UacceError;
 use super::file::QueueFile;
@@ -38,9 +38,7 @@ impl fmt::Debug for Memory {
 /// That of this process.
 static OF_THIS_PROCESS: Mutex<Weak<Memory>> = Mutex::new(Weak::new());
 
-/// The unit in which a slice's length is told, without an IOMMU.
-const GRANULE: u64 = 64 << 10;
-/// The page of the ABI; what is below it in an answer is no address.
+/// The page of the ABI.
 const PAGE: u64 = 4096;
 /// More slices than any driver makes.
 const MOST_SLICES: u64 = 1024;
@@ -118,8 +116,8 @@ fn pieces(file: &dyn QueueFile, bytes: usize, iommu: bool) -> Result<Vec<(Iova, 
         let more =
             file.call(GET_SS_DMA, &mut answer).map_err(|e| format!("UACCE_CMD_GET_SS_DMA fails: {e}"))?;
         let answer = u64::from_ne_bytes(answer);
-        let (start, granules) = (answer & !(PAGE - 1), answer & (PAGE - 1));
-        let len = if iommu { left } else { left.min((granules * GRANULE) as usize) };
+        let (start, granules) = (answer & !SS_GRANULES, answer & SS_GRANULES);
+        let len = if iommu { left } else { left.min((granules * SS_GRANULE) as usize) };
         if len == 0 {
             return Err(format!("the device gives {bytes} bytes in slices of nothing"));
         }

@@ -36,6 +36,11 @@ impl Arena {
         &self.domain
     }
 
+    /// Maps memory for the first blocks, so that whoever needs them does not wait for that.
+    pub(super) fn prepare(self: &Arc<Self>) -> Result<(), String> {
+        self.alloc(ALIGN).map(drop)
+    }
+
     /// A block of zeros.
     pub(super) fn alloc(self: &Arc<Self>, bytes: usize) -> Result<Block, String> {
         let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use warpdrive_mempool::{DmaMode, Domain, Mempool, PoolConfig};
 use warpdrive_pmd::engine::rsa::RsaOptions;
 use warpdrive_pmd::idle::IdlePolicy;
-use warpdrive_pmd::uacce::serve::fs::Mounted;
+use warpdrive_pmd::uacce::serve::fs::{FsError, Mounted};
 use warpdrive_pmd::uacce::serve::{CoreConfig, DeviceConfig, Function, Server, ServerConfig};
 use warpdrive_pmd::uacce::{Roots, UacceDevice, UacceOptions};
 
@@ -17,8 +17,14 @@ pub struct Served {
 impl Served {
     /// Starts one; `None`, and a word about it, where this machine does not permit it.
     pub fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() || !std::path::Path::new("/dev/fuse").exists() {
-            eprintln!("skipped: queue files need root and /dev/fuse");
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: queue files need root");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        if let Err(e @ (FsError::Device { .. } | FsError::Passthrough)) = Mounted::new(folder.path(), vec![])
+        {
+            eprintln!("skipped: {e}");
             return None;
         }
         let config = ServerConfig {
@@ -31,7 +37,6 @@ impl Served {
             rsa: RsaOptions::default(),
         };
         let server = Server::start(&config).unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let mounted = Mounted::new(folder.path(), server.devices().to_vec()).unwrap();
         Some(Self { folder, _mounted: mounted, _server: server })
     }

@@ -20,7 +20,7 @@ pub const PAGES: usize = 40;
 /// A call that lasts until [`State::end_slow`], or [`PATIENCE`].
 pub const SLOW: u32 = 0x5790;
 /// Longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// A call that panics.
 pub const PANIC: u32 = 0x5791;
 

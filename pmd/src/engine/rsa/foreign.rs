@@ -53,7 +53,7 @@ impl Foreign<'_> {
     pub(crate) fn numbers(&self) -> Option<KeyNumbers> {
         let library = &self.key.library;
         let crt = library.crt(self.key_bytes() / 2).map(KeyNumbers::Crt);
-        crt.or_else(|| library.exponent().map(KeyNumbers::Exponent))
+        crt.or_else(|| library.exponent(self.key_bytes()).map(KeyNumbers::Exponent))
     }
 
     /// Makes the number that goes in, as long as the modulus.

@@ -140,12 +140,12 @@ impl LibraryKey {
         !unsafe { sys::RSA_get0_e(self.rsa.as_ptr()) }.is_null()
     }
 
-    /// The private exponent and the modulus in the same way. `None`: the key has no private exponent.
-    pub(crate) fn exponent(&self) -> Option<Zeroizing<Vec<u8>>> {
+    /// The private exponent and the modulus in the same way, `bytes` each. `None`: the key has no private exponent.
+    pub(crate) fn exponent(&self, bytes: usize) -> Option<Zeroizing<Vec<u8>>> {
         let rsa = self.rsa.as_ptr();
         // SAFETY: as above.
         let numbers = unsafe { [sys::RSA_get0_d(rsa), sys::RSA_get0_n(rsa)] };
-        side_by_side(&numbers, self.n.len())
+        side_by_side(&numbers, bytes)
     }
 
     /// Whether the numbers belong together. A good key is checked in constant time; what a bad one tells by the time

@@ -7,12 +7,13 @@ use super::session::{ZipFormat, ZipSession};
 use crate::device::Status;
 
 /// Bytes of the longest header that is written.
-pub(crate) const MAX_HEADER: usize = 10;
+pub const MAX_HEADER: usize = 10;
 /// Bytes of the longest trailer.
 pub(crate) const MAX_TRAILER: usize = 8;
 
 /// The header of what a session compresses.
-pub(crate) fn header(session: &ZipSession) -> ArrayVec<u8, MAX_HEADER> {
+#[must_use]
+pub fn header(session: &ZipSession) -> ArrayVec<u8, MAX_HEADER> {
     let mut out = ArrayVec::new();
     let level = session.config.level;
     match session.config.format {
@@ -69,14 +70,14 @@ const RESERVED: u8 = 0xe0;
 
 /// What a header has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Opened {
+pub struct Opened {
     /// Adler-32 of the dictionary that it needs.
-    pub(crate) dictionary_id: Option<u32>,
+    pub dictionary_id: Option<u32>,
 }
 
 /// Reads a header that may come in pieces of any size.
 #[derive(Clone, Debug)]
-pub(crate) struct HeaderReader {
+pub struct HeaderReader {
     part: Part,
     /// The first bytes of zlib's or gzip's header, or of a number in it.
     fixed: ArrayVec<u8, 10>,
@@ -99,7 +100,9 @@ enum Part {
 }
 
 impl HeaderReader {
-    pub(crate) fn new(format: ZipFormat) -> Self {
+    /// For the header of this format.
+    #[must_use]
+    pub fn new(format: ZipFormat) -> Self {
         let part = match format {
             ZipFormat::Deflate => Part::Done(None),
             ZipFormat::Zlib => Part::Zlib,
@@ -109,7 +112,10 @@ impl HeaderReader {
     }
 
     /// Takes bytes from `input`. The number taken, and what the header says once it is complete.
-    pub(crate) fn read(&mut self, input: &[u8], window_bits: u8) -> Result<(usize, Option<Opened>), Status> {
+    ///
+    /// # Errors
+    /// [`Status::BadInput`]: it is no header, or asks for a larger window than `2^window_bits` bytes.
+    pub fn read(&mut self, input: &[u8], window_bits: u8) -> Result<(usize, Option<Opened>), Status> {
         let mut taken = 0;
         loop {
             if let Part::Done(dictionary_id) = self.part {

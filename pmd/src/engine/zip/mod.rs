@@ -11,7 +11,7 @@ use crate::device::SessionSpec;
 mod back;
 mod checksum;
 mod cursor;
-pub(crate) mod frame;
+pub mod frame;
 #[cfg(feature = "isal")]
 mod isal;
 mod join;

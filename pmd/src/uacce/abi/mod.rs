@@ -25,10 +25,16 @@ const READ_WRITE: u32 = 3;
 
 /// Starts a queue: before, nothing is taken from it; afterwards no region can be added.
 pub const START: u32 = ioctl(NONE, 0, b'W', 0);
-/// Gives a queue back; the file can still be closed afterwards. When it returns, the device touches nothing for the queue any more.
+/// Gives a queue back; the file can still be closed afterwards. When it returns, the device touches nothing for the queue any more;
+/// unless it fails with `EBUSY`, since something that has begun does not end.
 pub const PUT_Q: u32 = ioctl(NONE, 0, b'W', 1);
-/// The DMA address of a slice of the static share region, without an IOMMU. The argument is the slice's number.
+/// The DMA address of a slice of the static share region. The argument is the slice's number; without an IOMMU, the answer has in its
+/// lowest bits how many [granules](SS_GRANULE) the slice has, up to [`SS_GRANULES`].
 pub const GET_SS_DMA: u32 = ioctl(READ, size_of::<u64>(), b'W', 3);
+/// Bytes in which the length of a slice is told (`UACCE_GRAN_SIZE` of UADK and of the kernel that has these slices).
+pub const SS_GRANULE: u64 = 64 << 10;
+/// The most granules of a slice, and the bits in which they are told (`UACCE_GRAN_NUM_MASK`).
+pub const SS_GRANULES: u64 = 0xfff;
 /// Of a Kunpeng queue: says what it is for ([`qm::QpContext`]), and asks for its number.
 pub const QM_SET_QP_CTX: u32 = ioctl(READ_WRITE, size_of::<qm::QpContext>(), b'H', 10);
 /// Of a Kunpeng queue: asks for its depths and the size of its entries ([`qm::QpInfo`]).

@@ -19,8 +19,9 @@ use super::space::Space;
 
 /// Bytes that a process may have in requests that are larger than a slot.
 pub(super) const LARGE: usize = 128 << 20;
-/// How often an idle agent looks before it sleeps: for some ten microseconds.
-const SPINS: u32 = 2_000;
+/// How often an idle agent looks before it sleeps: for some ten microseconds. It does not spin meanwhile: the core, which may be on
+/// the same cpu, could not give it anything.
+const LOOKS: u32 = 32;
 
 /// The core's end.
 pub(super) struct Agent {
@@ -131,8 +132,8 @@ impl Work {
                 return;
             }
             idle += 1;
-            if idle < SPINS {
-                std::hint::spin_loop();
+            if idle < LOOKS {
+                std::thread::yield_now();
                 continue;
             }
             self.shared.asleep.store(true, Ordering::Relaxed);
@@ -162,7 +163,7 @@ impl Work {
                 let Destination::Far(to) = flight.destination else { return Err(Errno::INVAL) };
                 let from = if output { &mut flight.output } else { &mut flight.source };
                 let from = from.as_mut().ok_or(Errno::INVAL)?;
-                self.space.write(to, &from.bytes()[at..at + bytes])
+                self.space.memory().write(to, &from.bytes()[at..at + bytes])
             }
         }
     }
@@ -178,7 +179,7 @@ impl Work {
         if let Some(source) = &mut flight.source {
             for piece in flight.pieces.iter().filter(|piece| piece.seen.is_none() && piece.bytes > 0) {
                 let into = &mut source.bytes()[piece.at..piece.at + piece.bytes as usize];
-                self.space.read(piece.address, into)?;
+                self.space.memory().read(piece.address, into)?;
             }
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! A core of the server: one thread that polls the queues it was given, and computes.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -9,21 +8,24 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use warpdrive_mempool::WorkerSlot;
 
-use super::engines::{DEPTH, Engines};
-use super::flight::Flight;
+use super::engines::Engines;
+use super::flight::{Errand, Flight};
 use super::served::{Parts, Served, Work};
 use super::space::Space;
 use super::tenant::Tenant;
+use super::turns::Turns;
 use super::work::{Context, Engine, Next};
 use super::{hpre, zip};
 use crate::clock::{self, Clock};
-use crate::device::{Completion, DeviceError, Queue, Request};
+use crate::device::{Completion, DeviceError, Queue};
 use crate::idle::{Idle, IdlePolicy};
 
 /// How long an entry without a doorbell is looked at before it counts (see [`Ring`](super::ring::Ring)).
 const PATIENCE: Duration = Duration::from_millis(2);
 /// How often it says that it lives.
 const BEAT: Duration = Duration::from_millis(20);
+/// Entries that are taken from a queue before the others are looked at.
+const AT_ONCE: usize = 16;
 /// Completions that are received at once.
 const BURST: usize = 64;
 
@@ -134,7 +136,7 @@ struct Core {
     tenants: Vec<Option<Tenant>>,
     /// The queue that is asked first next time.
     first: usize,
-    /// For RSA and ZIP: the queue, what did not fit into it, and how many it has.
+    /// To RSA and to ZIP.
     to: [Way; 2],
     /// Requests that are with an engine, by their tags.
     aloft: Vec<Option<Box<Flight>>>,
@@ -146,12 +148,12 @@ struct Core {
 /// The way to an engine.
 struct Way {
     queue: Box<dyn Queue>,
-    waiting: VecDeque<Request>,
+    turns: Turns,
 }
 
 impl Way {
-    fn load(&self) -> usize {
-        self.queue.in_flight() + self.waiting.len()
+    fn is_idle(&self) -> bool {
+        self.queue.in_flight() == 0 && self.turns.is_empty()
     }
 }
 
@@ -168,7 +170,7 @@ impl Core {
             queues: Vec::new(),
             tenants: Vec::new(),
             first: 0,
-            to: queues.map(|queue| Way { queue, waiting: VecDeque::with_capacity(4 * DEPTH) }),
+            to: queues.map(|queue| Way { queue, turns: Turns::new() }),
             aloft: Vec::new(),
             tags: Vec::new(),
             done: Vec::with_capacity(BURST),
@@ -206,7 +208,7 @@ impl Core {
                 if !self.obey(order) {
                     return;
                 }
-            } else if self.to.iter().all(|way| way.load() == 0) {
+            } else if self.to.iter().all(Way::is_idle) {
                 idle.wait();
             }
         }
@@ -255,6 +257,7 @@ impl Core {
                 self.aloft.push(None);
                 self.tags.push(tag);
             }
+            self.to.iter_mut().for_each(|way| way.turns.reserve(most));
         }
         let Some(tenant) = self.tenant_of(space) else { return };
         let mut queue = Served::new(parts);
@@ -263,7 +266,7 @@ impl Core {
         self.queues[place] = Some(queue);
     }
 
-    /// Queues and processes that are over, and have nothing under way, go.
+    /// Queues and processes that are over, and have nothing under way, go; and what they had.
     fn bury(&mut self) {
         for place in &mut self.queues {
             if place.as_ref().is_some_and(|queue| queue.closing && queue.in_flight == 0) {
@@ -283,6 +286,8 @@ impl Core {
         }
         shrink(&mut self.queues);
         shrink(&mut self.tenants);
+        // Engines without work let go of memory as well, so that it does not stay until there is some.
+        self.to.iter_mut().for_each(|way| way.queue.flush());
     }
 
     /// Goes on with what agents have done.
@@ -296,11 +301,16 @@ impl Core {
                 moved = true;
                 self.go(flight);
             }
+            if let Some(flight) = self.tenants[place].as_mut().and_then(Tenant::let_go) {
+                moved = true;
+                self.go(flight);
+            }
         }
         moved
     }
 
-    /// Takes what queues have, each in its turn.
+    /// Takes what queues have, some of each, so that those of one process have their parts of what it may have under way. When the
+    /// engines do it is a matter of turns.
     fn serve(&mut self, now: u64, patience: u64) -> bool {
         let n = self.queues.len();
         let mut next = None;
@@ -310,16 +320,11 @@ impl Core {
             if ready == 0 {
                 continue;
             }
-            let engine = match queue.work {
-                Work::Hpre => 0,
-                _ => 1,
-            };
-            let (tenant, weight) = (queue.tenant, queue.weight);
+            let tenant = queue.tenant;
             let Some(host) = &mut self.tenants[tenant] else { continue };
             // What was given before the doorbell that was just seen counts for what was rung for.
             host.refresh();
-            let room = DEPTH.saturating_sub(self.to[engine].load());
-            let take = ready.min(weight).min(room).min(host.free.len()).min(host.slots.free() / 2);
+            let take = ready.min(AT_ONCE).min(host.free.len()).min(host.slots.free() / 2);
             for _ in 0..take {
                 self.begin(place, tenant);
             }
@@ -365,12 +370,26 @@ impl Core {
             Next::Engine(engine, request) => {
                 // There are as many tags as there can be requests.
                 let Some(tag) = self.tags.pop() else { return };
+                let (place, cost) = (flight.queue, flight.cost);
                 self.aloft[tag] = Some(flight);
-                let way = &mut self.to[match engine {
+                let Some(queue) = &mut self.queues[place] else { return };
+                let turns = &mut self.to[match engine {
                     Engine::Rsa => 0,
                     Engine::Zip => 1,
-                }];
-                way.waiting.push_back(request.with_tag(tag as u64));
+                }]
+                .turns;
+                turns.push(request.with_tag(tag as u64), cost, &mut queue.spent, queue.weight);
+            }
+            Next::Crowded => {
+                self.make_room();
+                flight.errand = Errand::Key;
+                self.follow(flight, Next::Errand);
+            }
+            Next::Held => {
+                let tenant = self.queues[flight.queue].as_ref().map(|queue| queue.tenant);
+                if let Some(tenant) = tenant.and_then(|tenant| self.tenants[tenant].as_mut()) {
+                    tenant.held.push_back(flight);
+                }
             }
             Next::Done => {
                 let Some(queue) = &mut self.queues[flight.queue] else { return };
@@ -388,13 +407,18 @@ impl Core {
     fn compute(&mut self) -> bool {
         let mut moved = false;
         for engine in 0..self.to.len() {
-            let way = &mut self.to[engine];
-            while let Some(request) = way.waiting.pop_front() {
-                if let Err(request) = way.queue.send(request) {
-                    way.waiting.push_front(request);
-                    break;
+            while self.to[engine].queue.room() > 0
+                && let Some(request) = self.to[engine].turns.pop()
+            {
+                if self.is_over(request.tag as usize) {
+                    self.give_up(engine, request.tag as usize);
+                    moved = true;
+                } else {
+                    // There is room.
+                    let _ = self.to[engine].queue.send(request);
                 }
             }
+            let way = &mut self.to[engine];
             if way.queue.in_flight() == 0 {
                 continue;
             }
@@ -402,16 +426,38 @@ impl Core {
             moved |= !self.done.is_empty();
             let mut done = std::mem::take(&mut self.done);
             for completion in done.drain(..) {
-                self.computed(completion);
+                self.computed(engine, completion);
             }
             self.done = done;
         }
         moved
     }
 
-    fn computed(&mut self, mut completion: Completion) {
+    /// Whether nobody waits for a request any more.
+    fn is_over(&self, tag: usize) -> bool {
+        let queue = self.aloft[tag].as_ref().and_then(|flight| self.queues[flight.queue].as_ref());
+        queue.is_none_or(|queue| queue.over)
+    }
+
+    /// A request that was not begun is not done any more.
+    #[cold]
+    fn give_up(&mut self, engine: usize, tag: usize) {
+        let Some(mut flight) = self.aloft[tag].take() else { return };
+        self.to[engine].turns.done(flight.cost);
+        self.tags.push(tag);
+        let tenant = self.queues[flight.queue].as_ref().map(|queue| queue.tenant);
+        if let Some(key) = flight.key_place.take()
+            && let Some(tenant) = tenant.and_then(|tenant| self.tenants[tenant].as_mut())
+        {
+            tenant.keys.done(key);
+        }
+        self.follow(flight, Next::Done);
+    }
+
+    fn computed(&mut self, engine: usize, mut completion: Completion) {
         let tag = completion.request.tag as usize;
         let Some(mut flight) = self.aloft.get_mut(tag).and_then(Option::take) else { return };
+        self.to[engine].turns.done(flight.cost);
         self.tags.push(tag);
         let next = match context(&mut self.queues, &mut self.tenants, &self.engines, flight.queue) {
             Some((Work::Hpre, mut context)) => hpre::computed(&mut flight, &completion, &mut context),
@@ -419,6 +465,15 @@ impl Core {
             None => Next::Done,
         };
         self.follow(flight, next);
+    }
+
+    /// Lets go of a key, of a process that has the most that it does not use.
+    #[cold]
+    fn make_room(&mut self) {
+        let keys = self.tenants.iter_mut().flatten().map(|tenant| &mut tenant.keys);
+        if let Some(keys) = keys.max_by_key(|keys| keys.unused()) {
+            keys.drop_oldest(&self.engines);
+        }
     }
 
     /// Wakes agents that have something to do.
@@ -453,6 +508,7 @@ fn context<'a>(
         compress,
         level,
         in_place: queue.in_place,
+        over: queue.over,
     };
     Some((queue.work, context))
 }

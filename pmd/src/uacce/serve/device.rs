@@ -97,8 +97,9 @@ impl ServedDevice {
     }
 
     fn usage(&self) -> usize {
-        let total = self.config.queues as usize;
-        (total - locked(&self.open).free.len()) * 100 / total.max(1)
+        let open = locked(&self.open);
+        let used: u32 = open.by_process.values().sum();
+        used as usize * 100 / (used as usize + open.free.len()).max(1)
     }
 }
 
@@ -229,8 +230,6 @@ struct State {
     /// Goes with the queue when that is started.
     permit: Option<Permit>,
     started: bool,
-    /// The slices of the reserved memory of which the addresses were told.
-    told: bool,
     /// Memory that was given by way of this file.
     shares: Vec<u64>,
     /// Of how many completions somebody was told by poll.
@@ -272,15 +271,20 @@ impl OpenQueue {
     }
 
     /// The same, and waits: who gives a queue back frees its buffers, so that nothing may be under way then.
-    fn put_and_wait(&self) {
-        if !self.put() {
-            return;
-        }
-        // The core has the other reference.
+    ///
+    /// # Errors
+    /// `EBUSY`: what has begun does not end. It may still write to the memory that its entries name.
+    fn put_and_wait(&self) -> Result<(), Errno> {
+        self.put();
+        // The core has the other reference, if it has the queue.
         let deadline = Instant::now() + PATIENCE;
-        while Arc::strong_count(&self.shared) > 1 && Instant::now() < deadline {
+        while Arc::strong_count(&self.shared) > 1 {
+            if Instant::now() >= deadline {
+                return Err(Errno::BUSY);
+            }
             std::thread::sleep(Duration::from_micros(50));
         }
+        Ok(())
     }
 
     fn share(&self, argument: &[u8], add: bool) -> Result<Vec<u8>, Errno> {
@@ -317,10 +321,7 @@ impl QueueFile for OpenQueue {
         }
         match command {
             abi::START => self.start().map(|()| Vec::new()),
-            abi::PUT_Q => {
-                self.put_and_wait();
-                Ok(Vec::new())
-            }
+            abi::PUT_Q => self.put_and_wait().map(|()| Vec::new()),
             abi::QM_SET_QP_CTX => {
                 let kind = argument.get(2..4).and_then(|kind| kind.try_into().ok()).ok_or(Errno::INVAL)?;
                 let kind = u16::from_ne_bytes(kind);
@@ -343,9 +344,12 @@ impl QueueFile for OpenQueue {
             }
             abi::GET_SS_DMA => {
                 let window = self.reserve.ok_or(Errno::INVAL)?;
-                // One slice: all of it.
-                locked(&self.state).told = true;
-                Ok(window.to_ne_bytes().to_vec())
+                // One slice: all of it. Programs go by its length, where there is no IOMMU.
+                let granules = match self.config.mode {
+                    DmaMode::NoIommu => (self.config.reserve as u64).div_ceil(abi::SS_GRANULE),
+                    _ => 0,
+                };
+                Ok((window | granules).to_ne_bytes().to_vec())
             }
             abi::SHARE => self.share(argument, true),
             abi::UNSHARE => self.share(argument, false),

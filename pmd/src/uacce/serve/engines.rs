@@ -13,7 +13,7 @@ use crate::uacce::abi::hpre::{self, Algorithm};
 use crate::uacce::abi::zip::Format;
 
 /// Requests that an engine of a core takes at once: enough to choose from, few enough for queues to be served in turn.
-pub(super) const DEPTH: usize = 128;
+const DEPTH: usize = 128;
 
 /// The engines of one core.
 pub(super) struct Engines {
@@ -102,7 +102,10 @@ impl Engines {
             Algorithm::NoCrt => RawSession::from_exponent(number(0, whole), number(whole, whole), ORIGIN),
         };
         let session = session.map_err(|_| Errno::INVAL)?;
-        let session = self.rsa.create_session(SessionSpec::RawRsa(session)).map_err(|_| Errno::NOSPC)?;
+        let session = self.rsa.create_session(SessionSpec::RawRsa(session)).map_err(|error| match error {
+            DeviceError::Sessions { .. } => Errno::NOSPC,
+            _ => Errno::INVAL,
+        })?;
         Ok((bytes.to_vec(), session))
     }
 

@@ -73,6 +73,10 @@ pub(super) struct Flight {
     /// The place in the ring.
     pub(super) index: u16,
     pub(super) words: Words,
+    /// About the time that the engine takes for it, in nanoseconds.
+    pub(super) cost: u64,
+    /// How often its key was prepared in vain.
+    pub(super) tries: u16,
     /// How often it has gone on: what is next is known by the kind of queue.
     pub(super) step: u8,
     pub(super) pieces: ArrayVec<Piece, 2>,
@@ -99,7 +103,7 @@ impl Flight {
     /// Prepares it for an entry.
     pub(super) fn take_off(&mut self, queue: usize, index: u16, words: Words) {
         (self.queue, self.index, self.words) = (queue, index, words);
-        (self.step, self.source_bytes, self.output_bytes) = (0, 0, 0);
+        (self.step, self.tries, self.source_bytes, self.output_bytes) = (0, 0, 0, 0);
     }
 
     /// Finds out where the pieces are. Those that the server does not see are far, if that is permitted.

@@ -1,8 +1,11 @@
 //! What a queue of HPRE does with its entries: RSA with keys that the entries bring.
 
+use rustix::io::Errno;
+
 use super::engines::asked;
 use super::flight::{Errand, Failure, Flight, Piece};
 use super::ring::Words;
+use super::turns;
 use super::work::{Context, Engine, Next};
 use crate::device::{Completion, Request, Segment, SessionId, Status};
 use crate::uacce::abi::hpre::{ENTRY, Entry, NULL, error, key_bytes};
@@ -13,6 +16,9 @@ const INPUT: usize = 2560;
 const OUTPUT: usize = 3072;
 /// Bytes of the source.
 const SOURCE: usize = 3584;
+
+/// How often a key is prepared in vain, each time for some hundred microseconds.
+const MOST_TRIES: u16 = 10_000;
 
 /// Steps of a request.
 mod step {
@@ -42,17 +48,28 @@ pub(super) fn go(flight: &mut Flight, context: &mut Context<'_>) -> Next {
 }
 
 fn try_go(flight: &mut Flight, context: &mut Context<'_>) -> Result<Next, Failure> {
-    if let Some(errno) = flight.outcome.take() {
-        return Err(context.failure(errno));
+    match flight.outcome.take() {
+        // Keys of others that are not in use can be prepared again; but if it is not that, it must have an end.
+        Some(Errno::NOSPC) if flight.step == step::KEYED && flight.tries < MOST_TRIES => {
+            flight.tries += 1;
+            return Ok(Next::Crowded);
+        }
+        Some(errno) => return Err(context.failure(errno)),
+        None => {}
     }
     match flight.step {
         step::BEGIN => begin(flight, context),
         step::STAGED => staged(flight, context),
         step::KEYED => {
             let (key, session) = flight.key.take().ok_or(Failure::Parameter)?;
-            let added = context.keys.add(key, session, context.engines);
-            let (place, session) = added.ok_or(Failure::Parameter)?;
-            compute(flight, place, session)
+            match context.keys.add(key, session, context.engines) {
+                Some((place, session)) => compute(flight, place, session),
+                // All are in use, by requests that will end. Then it is looked for anew.
+                None => {
+                    flight.step = step::STAGED;
+                    Ok(Next::Held)
+                }
+            }
         }
         _ => {
             debug_assert_eq!(flight.step, step::DELIVERED);
@@ -99,8 +116,11 @@ fn staged(flight: &mut Flight, context: &mut Context<'_>) -> Result<Next, Failur
 }
 
 fn compute(flight: &mut Flight, place: usize, session: SessionId) -> Result<Next, Failure> {
-    let (_, operand) = asked(&flight.words)?;
-    let source = flight.source.as_ref().ok_or(Failure::Parameter)?;
+    let (algorithm, operand) = asked(&flight.words)?;
+    let source = flight.source.as_mut().ok_or(Failure::Parameter)?;
+    // How long an exponent is is no secret: those of private keys are as long as the modulus.
+    let zeros = source.bytes()[..operand].iter().take_while(|byte| **byte == 0).count();
+    flight.cost = turns::rsa(algorithm, operand, 8 * (operand - zeros));
     flight.key_place = Some(place);
     flight.step = step::COMPUTED;
     let segment = |at| Segment { iova: source.iova(at), len: operand as u32 };
@@ -116,6 +136,7 @@ pub(super) fn computed(flight: &mut Flight, done: &Completion, context: &mut Con
     }
     flight.step = step::DELIVERED;
     let code = match done.status {
+        Status::Ok if context.over => 0,
         Status::Ok => {
             let bytes = done.produced as usize;
             if !flight.deliver(false, OUTPUT, bytes) {

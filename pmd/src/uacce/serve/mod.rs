@@ -27,6 +27,7 @@ mod space;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod vm;
 mod work;
 mod zip;

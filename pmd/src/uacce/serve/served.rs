@@ -7,6 +7,7 @@ use super::Waker;
 use super::device::Permit;
 use super::memory::{HEARTBEAT, QueueMemory};
 use super::ring::{Broken, Ring, Words};
+use super::turns::Spent;
 use super::zip::Streams;
 
 /// What a queue does.
@@ -61,6 +62,8 @@ impl Shared {
 
 /// A queue at its core.
 pub(super) struct Served {
+    /// Counts it among the queues of the device until it is gone. It goes first: whoever sees that `shared` has gone can have a queue.
+    _permit: Permit,
     pub(super) id: u64,
     pub(super) memory: Arc<QueueMemory>,
     ring: Ring,
@@ -71,8 +74,10 @@ pub(super) struct Served {
     pub(super) streams: Streams,
     pub(super) far: bool,
     pub(super) in_place: bool,
-    /// Entries that it may take in its turn.
-    pub(super) weight: usize,
+    /// Its shares of an engine.
+    pub(super) weight: u64,
+    /// What it has used of its engine.
+    pub(super) spent: Spent,
     /// Entries that are done while older ones are not.
     early: Box<[Option<Words>]>,
     /// The oldest entry that was taken and not given back.
@@ -83,8 +88,6 @@ pub(super) struct Served {
     pub(super) over: bool,
     /// It is released, and goes when nothing is under way.
     pub(super) closing: bool,
-    /// Counts it among the queues of the device until it is gone.
-    _permit: Permit,
 }
 
 /// What a queue is made of.
@@ -96,7 +99,7 @@ pub(super) struct Parts {
     pub(super) work: Work,
     pub(super) far: bool,
     pub(super) in_place: bool,
-    pub(super) weight: usize,
+    pub(super) weight: u64,
     pub(super) permit: Permit,
 }
 
@@ -116,6 +119,7 @@ impl Served {
             far,
             in_place,
             weight,
+            spent: Spent::default(),
             early,
             oldest: 0,
             in_flight: 0,

@@ -25,7 +25,7 @@ use crate::engine::rsa::RsaOptions;
 use crate::idle::IdlePolicy;
 use crate::stats::DeviceStats;
 use crate::uacce::abi::qm::COMPLETION;
-use crate::uacce::abi::{FLAG_SVA, NO_IOMMU, Region};
+use crate::uacce::abi::{FLAG_SVA, NO_IOMMU, Region, SS_GRANULE, SS_GRANULES};
 
 /// What a device does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -151,9 +151,9 @@ impl DeviceConfig {
         (PAGE - 8) / (self.kind().words() * 4 + COMPLETION)
     }
 
-    /// Entries that a queue may take in its turn.
-    pub(super) fn weight(&self) -> usize {
-        8 * self.priority.clamp(1, 8) as usize
+    /// The shares of an engine that a queue has.
+    pub(super) fn weight(&self) -> u64 {
+        self.priority.clamp(1, 8).into()
     }
 }
 
@@ -235,6 +235,12 @@ impl Server {
             if device.reserve > 0 && device.dus_bytes() > PAGE {
                 return Err(refused(
                     "memory is reserved behind the queue, which must have one page then. Remedy: depth = 16",
+                ));
+            }
+            // The number of a slice is not in the call, so there can be but one.
+            if device.mode == DmaMode::NoIommu && device.reserve as u64 > SS_GRANULE * SS_GRANULES {
+                return Err(refused(
+                    "its calls cannot tell programs of so much memory at once. Remedy: reserve = \"255 MiB\"",
                 ));
             }
             let orders = way.orders.clone();

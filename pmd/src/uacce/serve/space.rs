@@ -1,14 +1,12 @@
 //! The address space of a process that has queues: what its descriptors' addresses mean.
 //!
 //! A process gives memory to devices ([`Share`]), which the server maps as well: such addresses are resolved without a copy. All
-//! its other memory is reached by copies ([`Space::read`], [`Space::write`]), if the device is one for shared virtual addressing.
+//! its other memory is reached by copies ([`OtherMemory`]), if the device is one for shared virtual addressing.
 //! The number of the process is its PASID: an address never means anything in another space.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -17,7 +15,7 @@ use warpdrive_mempool::{Access, Domain, Iova, Mapping, Region};
 
 use super::Process;
 use super::guard::Guard;
-use super::vm;
+use super::vm::OtherMemory;
 use crate::uacce::abi::{ACCESS_READ, ACCESS_WRITE, Share};
 
 /// The most ranges that a process may give.
@@ -103,10 +101,9 @@ impl Table {
 /// An address space.
 pub(super) struct Space {
     process: Process,
-    /// When the process began: its number may be given again.
-    began: u64,
-    /// `/proc/PID/mem`: it stays that of this address space, whoever has the number later.
-    memory: File,
+    /// Its number may be given again, or mean another program.
+    identity: Identity,
+    memory: OtherMemory,
     /// The addresses of the server's engines.
     domain: Domain,
     table: ArcSwap<Table>,
@@ -123,12 +120,14 @@ pub(super) struct Space {
 impl Space {
     /// Of a process that lives.
     pub(super) fn of(process: Process, domain: &Domain, cores: usize) -> Result<Self, Errno> {
-        let began = began(process).ok_or(Errno::SRCH)?;
-        let memory = File::options().read(true).write(true).open(format!("/proc/{}/mem", process.0));
-        let memory = memory.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::ACCESS))?;
+        let identity = Identity::of(process).ok_or(Errno::SRCH)?;
+        let memory = OtherMemory::of(process)?;
+        if Identity::of(process) != Some(identity) {
+            return Err(Errno::SRCH); // whose memory was opened is not known
+        }
         Ok(Self {
             process,
-            began,
+            identity,
             memory,
             domain: domain.clone(),
             table: ArcSwap::default(),
@@ -146,7 +145,7 @@ impl Space {
 
     /// Whether it is that of the process that has the number now.
     pub(super) fn is_current(&self) -> bool {
-        began(self.process) == Some(self.began)
+        Identity::of(self.process) == Some(self.identity)
     }
 
     /// What was given.
@@ -184,7 +183,8 @@ impl Space {
             }
             map.references = map.references.checked_add(1).ok_or(Errno::OVERFLOW)?;
         } else {
-            if maps.len() >= MOST_MAPS {
+            let given: u64 = maps.iter().map(|map| map.bytes).sum();
+            if maps.len() >= MOST_MAPS || share.bytes > most_bytes().saturating_sub(given) {
                 return Err(Errno::NOSPC);
             }
             let mapping = Mapping::of_memfd(fd, share.offset, bytes).map_err(|error| {
@@ -285,40 +285,15 @@ impl Space {
     fn descriptor(&self, fd: i32) -> Result<OwnedFd, Errno> {
         let pid = rustix::process::Pid::from_raw(self.process.0.cast_signed()).ok_or(Errno::SRCH)?;
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-        // The number may be of another process by now; that of the descriptor is not: it lives as long.
-        if !self.is_current() {
-            return Err(Errno::SRCH);
-        }
-        rustix::process::pidfd_getfd(&pidfd, fd, rustix::process::PidfdGetfdFlags::empty())
+        let fd = rustix::process::pidfd_getfd(&pidfd, fd, rustix::process::PidfdGetfdFlags::empty())?;
+        // Afterwards: an address space that has gone does not come back, so it was this one's.
+        if self.is_current() { Ok(fd) } else { Err(Errno::SRCH) }
     }
 
-    /// Copies from the process. A page that is not there, or that somebody has to bring first, is waited for as that takes: so
-    /// this is not for threads that others wait for.
-    ///
-    /// # Errors
-    /// `EFAULT`: not all of it is there; `ESRCH`: the address space is gone.
-    pub(super) fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Errno> {
-        vm::read(self.process, address, into)?;
-        // After: what was read is of this space if this is still there.
-        self.check(address)
-    }
-
-    /// Copies to the process, in the same way.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub(super) fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
-        self.check(address)?;
-        vm::write(self.process, address, from)
-    }
-
-    /// Whether the address space is there: if it is not, its number may be another's.
-    fn check(&self, address: u64) -> Result<(), Errno> {
-        match self.memory.read_at(&mut [0], address) {
-            Ok(0) => Err(Errno::SRCH),
-            // Nothing at this address: whoever copies will hear of it.
-            Ok(_) | Err(_) => Ok(()),
-        }
+    /// Its memory, as far as it has not given it. What copies from and to it waits as long as the process likes: so this is not
+    /// for threads that others wait for.
+    pub(super) fn memory(&self) -> &OtherMemory {
+        &self.memory
     }
 }
 
@@ -330,11 +305,36 @@ impl Drop for Space {
     }
 }
 
-/// When a process began, in the kernel's ticks (proc(5), field 22 of stat).
-fn began(process: Process) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0)).ok()?;
-    // The name may have blanks and parentheses in it.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+/// What tells an address space from those that the same number meant before and will mean later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    /// When the process began, in the kernel's ticks.
+    began: u64,
+    /// Where its program, its stack and its heap begin: a program that takes the place of another has them elsewhere.
+    image: [u64; 3],
+}
+
+impl Identity {
+    /// From `/proc/PID/stat` (proc(5): fields 22, 26, 28 and 47).
+    fn of(process: Process) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0)).ok()?;
+        // The name may have blanks and parentheses in it; the third field is behind it.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let field = |number: usize| fields.get(number - 3)?.trim_end().parse().ok();
+        Some(Self { began: field(22)?, image: [field(26)?, field(28)?, field(47)?] })
+    }
+}
+
+/// The most bytes that a process may give: as many as the machine has. Files may be of any size, while addresses of the server are
+/// everybody's.
+fn most_bytes() -> u64 {
+    static MOST: OnceLock<u64> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        // SAFETY: no preconditions.
+        let [pages, page] =
+            [libc::_SC_PHYS_PAGES, libc::_SC_PAGESIZE].map(|name| unsafe { libc::sysconf(name) });
+        pages.max(0).cast_unsigned() * page.max(0).cast_unsigned()
+    })
 }
 
 /// Which file it is.

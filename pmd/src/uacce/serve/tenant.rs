@@ -1,5 +1,6 @@
 //! A process as a core has it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -27,6 +28,8 @@ pub(super) struct Tenant {
     #[expect(clippy::vec_box, reason = "they change hands as boxes")]
     pub(super) free: Vec<Box<Flight>>,
     limit: usize,
+    /// Requests that wait until a key can be kept. There is room for all.
+    pub(super) held: VecDeque<Box<Flight>>,
     /// Its last queue is gone: it goes when its requests are back.
     pub(super) over: bool,
 }
@@ -55,6 +58,7 @@ impl Tenant {
             keys: Keys::default(),
             free: (0..limit).map(|_| Box::default()).collect(),
             limit,
+            held: VecDeque::with_capacity(limit),
             over: false,
         };
         this.refresh();
@@ -70,6 +74,15 @@ impl Tenant {
             self.seen = changes;
             self.space.saw(self.core, changes);
         }
+    }
+
+    /// A request that was held and can go on.
+    #[inline]
+    pub(super) fn let_go(&mut self) -> Option<Box<Flight>> {
+        if self.held.is_empty() || !self.keys.has_room() {
+            return None;
+        }
+        self.held.pop_front()
     }
 
     /// How many requests it may have at once.

@@ -21,6 +21,10 @@ pub(super) enum Engine {
 pub(super) enum Next {
     /// Its errand, by the agent.
     Errand,
+    /// Its errand was in vain, because there are too many keys: again, when there is one fewer.
+    Crowded,
+    /// It waits until the process has a key less in use.
+    Held,
     /// A request to an engine.
     Engine(Engine, Request),
     /// It goes back.
@@ -41,6 +45,8 @@ pub(super) struct Context<'a> {
     pub(super) level: u8,
     /// Whether inputs are worked on where the process has them, and not in a copy.
     pub(super) in_place: bool,
+    /// Nobody waits for results any more.
+    pub(super) over: bool,
 }
 
 impl Context<'_> {

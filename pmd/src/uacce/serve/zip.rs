@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use super::bounce;
 use super::flight::{Destination, Errand, Failure, Flight, Piece};
 use super::ring::{Words, ZIP_DONE};
+use super::turns;
 use super::work::{Context, Engine, Next};
 use crate::device::{Completion, Flush, Request, Segment, SessionId, Status, Stream};
 use crate::uacce::abi::zip::{Asked, Ended, Entry, Format, MOST, status};
@@ -142,15 +143,18 @@ fn try_go(flight: &mut Flight, context: &mut Context<'_>) -> Result<Next, Failur
 }
 
 fn session(flight: &Flight, asked: &Asked, context: &Context<'_>) -> SessionId {
-    let level = match entry(&flight.words).level() {
-        Some(level) => level,
-        None => context.level,
-    };
-    context.engines.zip(context.compress, asked.format, level)
+    context.engines.zip(context.compress, asked.format, level(flight, context))
+}
+
+fn level(flight: &Flight, context: &Context<'_>) -> u8 {
+    entry(&flight.words).level().unwrap_or(context.level)
 }
 
 fn begin(flight: &mut Flight, context: &mut Context<'_>) -> Result<Next, Failure> {
     let asked = asked(&flight.words)?;
+    if (asked.room as usize) < behind(&asked, context) {
+        return Ok(no_room(flight, context));
+    }
     let piece = Piece { address: asked.source, bytes: asked.input, at: 0, seen: None };
     flight.pieces.push(piece);
     flight.find_pieces(context.table, context.far)?;
@@ -186,13 +190,21 @@ fn staged(flight: &mut Flight, context: &mut Context<'_>) -> Result<Next, Failur
     compute(flight, &asked, context)
 }
 
+/// Bytes of the trailer that the output has to have room for.
+fn behind(asked: &Asked, context: &Context<'_>) -> usize {
+    if context.compress && asked.finish { trailer_bytes(asked.format) } else { 0 }
+}
+
+fn no_room(flight: &mut Flight, context: &mut Context<'_>) -> Next {
+    put_back(flight, context.streams);
+    end(flight, &Ended { status: status::FULL, ..Ended::default() }, false);
+    Next::Done
+}
+
 fn compute(flight: &mut Flight, asked: &Asked, context: &mut Context<'_>) -> Result<Next, Failure> {
     flight.step = step::COMPUTED;
-    let behind = if context.compress && asked.finish { trailer_bytes(asked.format) as u32 } else { 0 };
-    let Some(room) = asked.room.checked_sub(behind) else {
-        put_back(flight, context.streams);
-        end(flight, &Ended { status: status::FULL, ..Ended::default() }, false);
-        return Ok(Next::Done);
+    let Some(room) = asked.room.checked_sub(behind(asked, context) as u32) else {
+        return Ok(no_room(flight, context));
     };
     let source = match (&flight.source, flight.pieces[0].seen) {
         _ if asked.input == 0 => Segment::default(),
@@ -206,6 +218,7 @@ fn compute(flight: &mut Flight, asked: &Asked, context: &mut Context<'_>) -> Res
         _ => Segment::default(),
     };
     let session = session(flight, asked, context);
+    flight.cost = turns::zip(context.compress, level(flight, context), asked.input, room);
     // SAFETY: what is the server's own is the flight's alone. What is the process's may be changed by it at any time, the
     // output always and the input only where that is permitted by `in_place`: engines take whatever bytes they find.
     let mut request = unsafe { Request::raw(session, source, Segment::default(), output) };
@@ -257,7 +270,8 @@ pub(super) fn computed(flight: &mut Flight, done: &mut Completion, context: &mut
     let produced = ended.produced as usize;
     end(flight, &ended, again);
     flight.step = step::DELIVERED;
-    if flight.output.is_some() && !flight.deliver(true, 0, produced) { Next::Errand } else { Next::Done }
+    let is_there = context.over || flight.output.is_none() || flight.deliver(true, 0, produced);
+    if is_there { Next::Done } else { Next::Errand }
 }
 
 /// Writes the trailer behind the blocks. There is room for it.

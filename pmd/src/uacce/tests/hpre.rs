@@ -186,6 +186,11 @@ pub(super) fn numbers(bench: &Desk) {
     assert_eq!(output(one(&mut *queue, bench.request(public, &root, 256))), number);
     assert_ne!(root, number);
     assert_eq!(one(&mut *queue, bench.request(private, &n, 256)).status, Status::BadInput);
+    // Without the primes: by the exponent alone.
+    let [p, q] = [p, q].map(num_bigint::BigUint::from_bytes_be);
+    let d = num_bigint::BigUint::from(65_537_u32).modinv(&((p - 1_u32) * (q - 1_u32))).unwrap().to_bytes_be();
+    let slow = bench.session(SessionSpec::RawRsa(RawSession::from_exponent(&d, &n, "known").unwrap()));
+    assert_eq!(output(one(&mut *queue, bench.request(slow, &number, 256))), root);
 }
 
 #[test]

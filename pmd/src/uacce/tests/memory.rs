@@ -40,7 +40,8 @@ fn a_queue_is_told_of_all_memory_before_it_starts_and_of_changes_before_the_next
     let of_mine = told(&bench).into_iter().find(|map| map.address == address(&mine)).expect("it was told");
     assert_eq!((of_mine.bytes, of_mine.offset, of_mine.access), (8192, 0, ACCESS_READ));
     assert!(told(&bench).iter().all(|map| map.address != address(&private)), "nobody can map it");
-    assert_eq!(told(&bench).len(), domain.maps().1.len() - 1);
+    // Without the private one, and with what the device's driver needs itself.
+    assert_eq!(told(&bench).len(), domain.maps().1.len());
 
     let later = region(&domain, Sharing::Shared);
     domain.map(&later, Access::Write).unwrap();
