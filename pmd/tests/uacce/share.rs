@@ -1,65 +1,96 @@
 //! M16: processes that share an accelerator.
 
-use std::time::{Duration, Instant};
-
 use warpdrive_pmd::uacce::abi::qm::Command;
+use warpdrive_pmd::uacce::abi::zip::status;
+use warpdrive_pmd::uacce::abi::{ACCESS_READ, ACCESS_WRITE};
 
-use crate::child::{Role, Stage};
-use crate::entries::{Rsa, code, compresses};
-use crate::lab::{HPRE, Lab, ZIP, soon};
-use crate::queue::Queue;
+use crate::child::{Child, Role, Stage};
+use crate::domain::{ELSEWHERE, Given};
+use crate::entries::{RSA, Rsa, code, compresses, deflate, text, zip};
+use crate::lab::{HPRE, Lab, QUEUES, ZIP, soon};
+use crate::queue::{Queue, poll};
 
-pub const ROLES: &[(&str, Role)] =
-    &[("signs one at a time", signs_one_at_a_time), ("opens in many threads", opens_in_many_threads)];
+pub const ROLES: &[(&str, Role)] = &[
+    ("signs one at a time", signs_one_at_a_time),
+    ("compresses for long", compresses_for_long),
+    ("opens in many threads", opens_in_many_threads),
+];
 
-/// How long they work.
-const TIME: Duration = Duration::from_secs(1);
+const BOTH: u32 = ACCESS_READ | ACCESS_WRITE;
+/// As much as a request may have.
+const LARGE: usize = 8 << 20;
 
 #[test]
 fn m16_processes_share_a_device_and_fill_the_lanes_of_one_batch() {
     const PROCESSES: usize = 8;
     let Some(lab) = Lab::new() else { return };
+    let stats = || lab.server().stats()[0][0].clone();
     let mut children: Vec<_> = (0..PROCESSES).map(|_| lab.child("signs one at a time")).collect();
-    for child in &mut children {
-        child.hears("ready");
+    // While the core is at a long request, each of the others sends its next one.
+    children.push(lab.child("compresses for long"));
+    children.iter_mut().for_each(|child| _ = child.hears("ready"));
+    assert_eq!(lab.available(HPRE), QUEUES - PROCESSES as u32);
+    let before = stats();
+    let all = |children: &mut [Child], word: &str, answer: &str| -> Vec<u64> {
+        children.iter_mut().for_each(|child| child.say(word));
+        children.iter_mut().map(|child| child.hears(answer).parse().unwrap()).collect()
+    };
+    all(&mut children, "go", "goes");
+    // Each has one at a time: what is in one batch is of as many processes.
+    match PROCESSES.min(before.fill.len() - 1) {
+        1 => eprintln!("lanes are not looked at: this engine has one"),
+        most => soon("a full batch", || stats().fill[most] > before.fill[most]),
     }
-    assert_eq!(lab.available(HPRE), 256 - PROCESSES as u32);
-    let before = lab.server().stats()[0][0].clone();
-    children.iter_mut().for_each(|child| child.say("go"));
-    let done: Vec<u64> = children.iter_mut().map(|child| child.hears("done").parse().unwrap()).collect();
-    children.into_iter().for_each(|child| child.ends());
-    let after = lab.server().stats()[0][0].clone();
-    let (requests, batches) = (after.requests - before.requests, after.batches - before.batches);
-    assert_eq!(requests, done.iter().sum::<u64>(), "each request of each is counted, and no other");
+    let done = all(&mut children, "stop", "done");
+    let (signers, after) = (&done[..PROCESSES], stats());
+    assert_eq!(after.requests - before.requests, signers.iter().sum(), "each one of each, and no other");
     assert_eq!(after.errors, before.errors);
     assert!(done.iter().all(|done| *done > 0), "{done:?}");
-    if after.fill.len() > 2 {
-        // Each has one at a time: what is in one batch is of several.
-        let fill = requests as f64 / batches as f64;
-        assert!(fill > 1.5, "{fill} of up to {} lanes", after.fill.len() - 1);
-    } else {
-        eprintln!("lanes are not looked at: this engine has one");
-    }
+    children.into_iter().for_each(Child::ends);
     lab.all_come_back(HPRE);
+}
+
+/// Does it again and again, from when it is told to until it is told to stop.
+fn again_and_again(stage: &Stage, mut it: impl FnMut()) {
+    it();
+    stage.tell("ready");
+    stage.wait();
+    stage.tell("goes 0");
+    let mut done = 0_u64;
+    while done == 0 || poll(&std::io::stdin(), 0).0 == 0 {
+        it();
+        done += 1;
+    }
+    stage.wait();
+    stage.tell(format_args!("done {done}"));
+    stage.wait();
 }
 
 fn signs_one_at_a_time(stage: &Stage) {
     let mut queue = Queue::start(stage, HPRE, 0);
-    let rsa = Rsa::private();
-    rsa.is_done(&mut queue);
-    // Known numbers are in ordinary memory: 256 bytes each.
-    let mut signed = vec![0; 256];
-    stage.tell("ready");
-    stage.wait();
-    let (start, mut done) = (Instant::now(), 0);
-    while start.elapsed() < TIME {
-        signed.fill(0);
-        assert_eq!(code(&queue.call(&rsa.entry(&mut signed))), 0);
-        assert!(signed == rsa.result);
-        done += 1;
-    }
-    stage.tell(format_args!("done {done}"));
-    stage.wait();
+    let (rsa, given) = (Rsa::private(), Given::new(4096));
+    given.pages.put(0, &[&rsa.input[..], &rsa.key].concat());
+    assert_eq!(given.give(&queue, ELSEWHERE, BOTH), None);
+    let at = given.pages.bytes() - RSA;
+    let words = rsa.entry_at(ELSEWHERE + RSA as u64, ELSEWHERE, ELSEWHERE + at as u64);
+    again_and_again(stage, || {
+        given.pages.put(at, &[0; RSA]);
+        assert_eq!(code(&queue.call(&words)), 0);
+        assert!(given.pages.get(at, RSA) == rsa.result);
+        queue.taken();
+    });
+}
+
+fn compresses_for_long(stage: &Stage) {
+    let mut queue = Queue::start(stage, ZIP, 0);
+    let given = Given::new(2 * LARGE);
+    given.pages.put(0, &text(LARGE));
+    assert_eq!(given.give(&queue, ELSEWHERE, BOTH), None);
+    let asked = deflate(ELSEWHERE, LARGE, ELSEWHERE + LARGE as u64, LARGE);
+    again_and_again(stage, || {
+        assert_eq!(zip(&mut queue, &asked).status, status::DONE);
+        queue.taken();
+    });
 }
 
 #[test]
