@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "the rigs make devices of this process too")]
 #[path = "rigs/rsa.rs"]
 mod rsa;
+mod space;
 #[allow(dead_code, reason = "as above")]
 #[path = "rigs/zip.rs"]
 mod zip;
@@ -15,13 +16,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::thread::UnshareFlags;
+use space::space;
 use warpdrive_mempool::{DmaMode, Domain, Mempool, PoolConfig};
 use warpdrive_pmd::conformance::{DeviceRig, check_device};
 use warpdrive_pmd::device::{Device, DeviceError, Status};
 use warpdrive_pmd::idle::IdlePolicy;
-use warpdrive_pmd::uacce::serve::fs::{FsError, Mounted};
+use warpdrive_pmd::uacce::serve::fs::Mounted;
 use warpdrive_pmd::uacce::serve::{CoreConfig, DeviceConfig, Function, Server, ServerConfig};
 use warpdrive_pmd::uacce::{Roots, UacceDevice, UacceError, UacceOptions};
 
@@ -52,27 +52,6 @@ fn serves_for_another_test() {
     loop {
         std::thread::park();
     }
-}
-
-/// A folder in a mount namespace of this thread and of those that it starts.
-fn space() -> Option<tempfile::TempDir> {
-    // SAFETY: no arguments, no memory.
-    if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: needs root");
-        return None;
-    }
-    // SAFETY: descriptors stay shared.
-    if let Err(e) = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) } {
-        eprintln!("skipped: needs mount namespaces: {e}");
-        return None;
-    }
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    if let Err(e @ (FsError::Device { .. } | FsError::Passthrough)) = Mounted::new(folder.path(), vec![]) {
-        eprintln!("skipped: {e}");
-        return None;
-    }
-    Some(folder)
 }
 
 /// A server in a process of its own.

@@ -15,6 +15,7 @@ mod life;
 mod memory;
 #[path = "uacce_fs/place.rs"]
 mod place;
+mod space;
 #[path = "uacce_fs/stub.rs"]
 mod stub;
 #[path = "uacce_fs/waiting.rs"]
@@ -24,11 +25,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::thread::UnshareFlags;
 use warpdrive_pmd::uacce::serve::Accelerator;
-use warpdrive_pmd::uacce::serve::fs::{FsError, Mounted};
+use warpdrive_pmd::uacce::serve::fs::Mounted;
 
+use space::space;
 use stub::Stub;
 
 /// The name of the first device.
@@ -69,29 +69,6 @@ impl Lab {
 fn present(folder: &Path, stub: &Arc<Stub>) -> Mounted {
     let devices: Vec<Arc<dyn Accelerator>> = vec![Arc::clone(stub) as _, Arc::new(Stub::new("stub_hpre-1"))];
     Mounted::new(folder, devices).expect("it can be mounted")
-}
-
-/// A folder in a mount namespace of this thread and of those that it starts.
-fn space() -> Option<tempfile::TempDir> {
-    use std::os::unix::fs::PermissionsExt as _;
-    // SAFETY: no arguments, no memory.
-    if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: needs root");
-        return None;
-    }
-    // SAFETY: descriptors stay shared.
-    if let Err(e) = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) } {
-        eprintln!("skipped: needs mount namespaces: {e}");
-        return None;
-    }
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    if let Err(e @ (FsError::Device { .. } | FsError::Passthrough)) = Mounted::new(folder.path(), vec![]) {
-        eprintln!("skipped: {e}");
-        return None;
-    }
-    Some(folder)
 }
 
 /// Waits for what comes soon.

@@ -1,9 +1,11 @@
 //! Devices of another process: handshakes are signed and responses compressed by way of queue files.
 
+use std::net::SocketAddr;
+
 use crate::client::{Client, TLS12, TLS13, config};
 use crate::common::served::{Served, USUAL};
 use crate::gunzip::Gunzip;
-use crate::setup::Setup;
+use crate::setup::{Proxy, Setup};
 use crate::site::{site, text};
 
 /// What a proxy has of the devices at a place.
@@ -14,16 +16,19 @@ fn devices(served: &Served) -> String {
     device("rsa0", "hisi_hpre-0") + &device("zip0", "hisi_zip-0")
 }
 
+/// A proxy in front of a backend that uses the devices at a place.
+fn start(served: &Served, backend: SocketAddr) -> Proxy {
+    let more = devices(served);
+    Setup { servers: &[backend], devices: false, proxy: USES, more: &more, ..Setup::default() }.start()
+}
+
 const USES: &str = "rsa = \"rsa0\"\nzip = \"zip0\"\n";
 
 #[test]
 fn handshakes_are_signed_and_responses_compressed_by_devices_of_a_server() {
     let Some(served) = Served::start(USUAL, &[]) else { return };
     let backend = site();
-    let more = devices(&served);
-    let proxy =
-        Setup { servers: &[backend.address], devices: false, proxy: USES, more: &more, ..Setup::default() }
-            .start();
+    let proxy = start(&served, backend.address);
     for i in 0..20 {
         let version = [TLS12, TLS13][i % 2];
         let mut client = Client::with(proxy.v4, config(&[version]), "localhost").expect("a handshake");
@@ -48,10 +53,7 @@ fn handshakes_are_signed_and_responses_compressed_by_devices_of_a_server() {
 fn when_the_server_goes_the_library_signs_and_responses_go_as_they_are() {
     let Some(served) = Served::start(USUAL, &[]) else { return };
     let backend = site();
-    let more = devices(&served);
-    let proxy =
-        Setup { servers: &[backend.address], devices: false, proxy: USES, more: &more, ..Setup::default() }
-            .start();
+    let proxy = start(&served, backend.address);
     let get = || {
         let mut client = Client::connect(proxy.v4);
         assert_eq!(client.get("/text/1").status, 200);

@@ -87,6 +87,12 @@ impl Crowd {
         Ok(Self { clients: all, server })
     }
 
+    /// A slice in which another one's server stands still.
+    fn alone(&mut self, other: &Self, length: Duration) -> Result<Slice, BenchError> {
+        let _still = Still::new(&other.server);
+        self.slice(length)
+    }
+
     fn slice(&mut self, length: Duration) -> Result<Slice, BenchError> {
         let ns = |time: Duration| time.as_nanos() as u64;
         let start = now() + ns(HEAR);
@@ -121,13 +127,13 @@ fn measure(options: &Options, clients: usize, emit: Lines<'_>) -> Result<(), Ben
     let (mut ours, mut theirs, mut ends, mut sent) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 0..=options.rounds {
         options.go_on()?;
-        let crowd = {
-            let _still = Still::new(&one.server);
-            many.slice(options.slice)?
-        };
-        let single = {
-            let _still = Still::new(&many.server);
-            one.slice(options.slice)?
+        // Forth and back, so that neither always comes first.
+        let (crowd, single) = if round % 2 == 0 {
+            let crowd = many.alone(&one, options.slice)?;
+            (crowd, one.alone(&many, options.slice)?)
+        } else {
+            let single = one.alone(&many, options.slice)?;
+            (many.alone(&one, options.slice)?, single)
         };
         if round > 0 {
             sent += crowd.each.iter().map(|did| did.sent).sum::<u64>();

@@ -76,12 +76,20 @@ pub(super) fn of_server<'a, S: Subject + Send>(
     Box::new(move |length| still.except(|| slice(rig, near, length)))
 }
 
-/// A queue of an engine of this process, which is made anew for each slice: its thread must not be on the core in the others.
+/// What part of a slice a new engine works before one that counts.
+const WARM: u32 = 4;
+
+/// A queue of an engine of this process, which is made anew for each slice: its thread must not be on the core in the others. It
+/// is warm before it counts, as those are that are there all the time.
 pub(super) fn of_thread<'a>(
     near: usize,
     mut open: impl FnMut() -> Result<DeviceRig, BenchError> + 'a,
 ) -> Side<'a> {
-    Box::new(move |length| slice(&mut Rig::of_thread(open()?)?, near, length))
+    Box::new(move |length| {
+        let mut rig = Rig::of_thread(open()?)?;
+        slice(&mut rig, near, length / WARM)?;
+        slice(&mut rig, near, length)
+    })
 }
 
 fn slice<S: Subject + Send>(rig: &mut Rig<S>, near: usize, length: Duration) -> Result<Slice, BenchError> {

@@ -8,10 +8,11 @@ use warpdrive_pmd::uacce::abi::{self, Region, attribute};
 
 use crate::child::{Child, Role, Stage};
 use crate::entries::{answers, code, deflate, ended, entry, null};
-use crate::lab::{HPRE, Lab, QUEUES, ZIP, available, hpre, read_attribute, soon, space};
+use crate::lab::{HPRE, Lab, QUEUES, ZIP, available, hpre, read_attribute, soon};
 use crate::memory::{PAGE, Pages};
 use crate::queue::{Queue, call, errno, open};
 use crate::server::Serving;
+use crate::space::space;
 
 pub const ROLES: &[(&str, Role)] = &[
     ("opens two queues", opens_two_queues),

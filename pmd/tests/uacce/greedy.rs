@@ -10,10 +10,11 @@ use crate::child::{Child, Role, Stage};
 use crate::domain::ELSEWHERE;
 use crate::entries::{Rsa, deflate, text};
 use crate::hostile::{SOON, beside, others_are_served};
-use crate::lab::{HPRE, Lab, QUEUES, ZIP, available, soon, space};
+use crate::lab::{HPRE, Lab, QUEUES, ZIP, available, soon};
 use crate::memory::{PAGE, Pages, memfd};
 use crate::queue::{Queue, errno, give};
 use crate::server::Serving;
+use crate::space::space;
 
 pub const ROLES: &[(&str, Role)] = &[
     ("gives more than there is", gives_more_than_there_is),

@@ -4,15 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::thread::UnshareFlags;
 use warpdrive_pmd::engine::rsa::RsaOptions;
 use warpdrive_pmd::idle::IdlePolicy;
 use warpdrive_pmd::uacce::abi::attribute;
-use warpdrive_pmd::uacce::serve::fs::{FsError, Mounted};
+use warpdrive_pmd::uacce::serve::fs::Mounted;
 use warpdrive_pmd::uacce::serve::{CoreConfig, DeviceConfig, Function, Server, ServerConfig};
 
 use crate::child::Child;
+use crate::space::space;
 
 /// The devices that most tests have.
 pub const HPRE: &str = "hisi_hpre-0";
@@ -109,29 +108,6 @@ pub fn serve(devices: Vec<DeviceConfig>, folder: &Path) -> (Server, Mounted) {
     let server = Server::start(&config).expect("it starts");
     let mounted = Mounted::new(folder, server.devices().iter().map(Arc::clone).collect());
     (server, mounted.expect("it can be mounted"))
-}
-
-/// A folder in a mount namespace of this thread and of those that it starts; says why if there can be none.
-pub fn space() -> Option<tempfile::TempDir> {
-    use std::os::unix::fs::PermissionsExt as _;
-    // SAFETY: no arguments, no memory.
-    if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: needs root");
-        return None;
-    }
-    // SAFETY: descriptors stay shared.
-    if let Err(e) = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) } {
-        eprintln!("skipped: needs mount namespaces: {e}");
-        return None;
-    }
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    if let Err(e @ (FsError::Device { .. } | FsError::Passthrough)) = Mounted::new(folder.path(), vec![]) {
-        eprintln!("skipped: {e}");
-        return None;
-    }
-    Some(folder)
 }
 
 /// Longer than anything takes.

@@ -20,6 +20,8 @@ mod noiommu;
 mod queue;
 mod server;
 mod share;
+#[path = "../space/mod.rs"]
+mod space;
 mod steps;
 mod sva;
 mod waiting;

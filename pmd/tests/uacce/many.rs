@@ -9,10 +9,11 @@ use warpdrive_pmd::uacce::abi;
 use crate::child::{Child, Role, Stage};
 use crate::domain::{ELSEWHERE, Given};
 use crate::entries::{Rsa, answers, code, compresses};
-use crate::lab::{HPRE, QUEUES, ZIP, available, soon, space};
+use crate::lab::{HPRE, QUEUES, ZIP, available, soon};
 use crate::memory::{PAGE, Pages};
 use crate::queue::{Queue, call, context, open};
 use crate::server::Serving;
+use crate::space::space;
 
 pub const ROLES: &[(&str, Role)] = &[("opens and closes", opens_and_closes)];
 

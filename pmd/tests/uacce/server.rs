@@ -6,8 +6,9 @@ use warpdrive_pmd::uacce::abi;
 
 use crate::child::{Child, Role, Stage};
 use crate::entries::{Rsa, answers, code, compresses};
-use crate::lab::{HPRE, LONG, Lab, QUEUES, ZIP, available, hpre, serve, soon, space, zip};
+use crate::lab::{HPRE, LONG, Lab, QUEUES, ZIP, available, hpre, serve, soon, zip};
 use crate::queue::{Queue, call, errno, open, poll};
+use crate::space::space;
 
 pub const ROLES: &[(&str, Role)] =
     &[("serves", serves), ("waits for the end", waits_for_the_end), ("outlives a server", outlives_a_server)];

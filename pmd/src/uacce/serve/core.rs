@@ -1,15 +1,14 @@
-//! A core of the server: one thread that polls the queues it was given, and computes.
+//! The work of a core of the server: it polls the queues it was given, and computes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
-use warpdrive_mempool::WorkerSlot;
+use crossbeam::channel::Receiver;
 
 use super::engines::Engines;
 use super::flight::{Errand, Flight};
+use super::order::{Counts, Order};
 use super::served::{Parts, Served, Work};
 use super::space::Space;
 use super::tenant::Tenant;
@@ -17,7 +16,7 @@ use super::turns::Turns;
 use super::work::{Context, Engine, Next};
 use super::{hpre, zip};
 use crate::clock::{self, Clock};
-use crate::device::{Completion, DeviceError, Queue};
+use crate::device::{Completion, Queue};
 use crate::idle::{Idle, IdlePolicy};
 
 /// How long an entry without a doorbell is looked at before it counts (see [`Ring`](super::ring::Ring)).
@@ -29,107 +28,8 @@ const AT_ONCE: usize = 16;
 /// Completions that are received at once.
 const BURST: usize = 64;
 
-/// What a core is told.
-pub(super) enum Order {
-    /// Serve a queue, of this process; it is a new one for the core if there is a tenant.
-    Add(Box<Parts>, Arc<Space>, Option<Box<Tenant>>),
-    /// Let go of a queue.
-    Remove(u64),
-    /// The last queue of a process is gone.
-    End(Arc<Space>),
-    /// Fail all queues and end.
-    Stop,
-}
-
-/// What a core counts, for statistics.
-#[derive(Default)]
-pub(super) struct Counts {
-    pub(super) entries: AtomicU64,
-}
-
-/// The way to a running core.
-pub(super) struct CoreHandle {
-    orders: Sender<Order>,
-    thread: Option<JoinHandle<()>>,
-    pub(super) engines: Arc<Engines>,
-    pub(super) counts: Arc<Counts>,
-}
-
-impl CoreHandle {
-    /// Starts the thread on a cpu.
-    pub(super) fn start(cpu: usize, idle: IdlePolicy, engines: &Arc<Engines>) -> Result<Self, DeviceError> {
-        let failed = |cause: String| DeviceError::EngineCore { device: "serve".to_owned(), core: cpu, cause };
-        let (orders, inbox) = unbounded();
-        let (ready, started) = std::sync::mpsc::sync_channel(1);
-        let counts = Arc::<Counts>::default();
-        let (for_core, counted) = (Arc::clone(engines), Arc::clone(&counts));
-        let thread = std::thread::Builder::new()
-            .name(format!("serve-{cpu}"))
-            .spawn(move || {
-                let prepared = prepare(cpu).and_then(|slot| {
-                    let queues = for_core.queues().map_err(|error| error.to_string())?;
-                    Ok((slot, queues))
-                });
-                match prepared {
-                    Ok((slot, queues)) => {
-                        let _ = ready.send(Ok(()));
-                        Core::new(inbox, for_core, queues, counted).run(idle);
-                        drop(slot);
-                    }
-                    Err(cause) => {
-                        let _ = ready.send(Err(cause));
-                    }
-                }
-            })
-            .map_err(|error| failed(error.to_string()))?;
-        match started.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(cause)) => return Err(failed(cause)),
-            Err(error) => return Err(failed(error.to_string())),
-        }
-        Ok(Self { orders, thread: Some(thread), engines: Arc::clone(engines), counts })
-    }
-
-    /// Tells it something. Nothing happens if it has ended.
-    pub(super) fn tell(&self, order: Order) {
-        let _ = self.orders.send(order);
-    }
-
-    /// Whether its thread has ended.
-    pub(super) fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
-    }
-
-    /// Ends it, after it has failed its queues.
-    pub(super) fn stop(&mut self) {
-        self.tell(Order::Stop);
-        if let Some(thread) = self.thread.take() {
-            // A panic was told by the hook; there is nothing else to learn.
-            let _ = thread.join();
-        }
-    }
-
-    /// The way to it, for others.
-    pub(super) fn sender(&self) -> Sender<Order> {
-        self.orders.clone()
-    }
-}
-
-impl Drop for CoreHandle {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// Pins the thread and makes it a worker.
-fn prepare(cpu: usize) -> Result<WorkerSlot, String> {
-    if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-        return Err("the cpu does not exist or may not be used by this process".to_owned());
-    }
-    WorkerSlot::claim().map_err(|error| error.to_string())
-}
-
-struct Core {
+/// A core's work, which one thread does.
+pub(super) struct Core {
     inbox: Receiver<Order>,
     engines: Arc<Engines>,
     queues: Vec<Option<Served>>,
@@ -158,7 +58,7 @@ impl Way {
 }
 
 impl Core {
-    fn new(
+    pub(super) fn new(
         inbox: Receiver<Order>,
         engines: Arc<Engines>,
         queues: [Box<dyn Queue>; 2],
@@ -178,7 +78,8 @@ impl Core {
         }
     }
 
-    fn run(mut self, idle: IdlePolicy) {
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self, idle: IdlePolicy) {
         let mut idle = Idle::new(idle);
         let ticks = |time| Clock::get().ticks_of(time);
         let (patience, beat) = (ticks(PATIENCE), ticks(BEAT));

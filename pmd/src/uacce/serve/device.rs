@@ -10,8 +10,8 @@ use crossbeam::channel::Sender;
 use rustix::io::Errno;
 use warpdrive_mempool::{DmaMode, Mapping};
 
-use super::core::Order;
 use super::memory::{PAGE, QueueMemory};
+use super::order::Order;
 use super::ring::{EntryKind, Ring};
 use super::served::{Parts, Shared, Work};
 use super::server::{DeviceConfig, Function, Inputs, Registry, SpaceOwner};

@@ -11,10 +11,11 @@ use warpdrive_mempool::{DmaMode, Domain};
 
 use super::agent::LARGE;
 use super::bounce::SLOT;
-use super::core::{CoreHandle, Order};
 use super::device::{ServedDevice, USUAL_DEPTH, entry_kind};
 use super::engines::Engines;
+use super::handle::CoreHandle;
 use super::memory::PAGE;
+use super::order::Order;
 use super::ring::EntryKind;
 use super::served::Parts;
 use super::space::Space;
