@@ -151,6 +151,7 @@ fn goes_away(plan: Plan, go: impl Fn(&Fake)) {
     drop(again);
     drop(queue);
     bench.fake.kill(false);
+    *bench.fake.lie.lock().unwrap() = None;
     bench.fake.hold(false);
     assert_eq!(
         one(&mut *bench.queue(8), bench.request(pack, b"bytes", 100)).status,
@@ -171,8 +172,6 @@ fn a_failed_device_is_told_by_its_words() {
     let nonsense = |fake: &Fake| {
         *fake.lie.lock().unwrap() = Some(9_999);
         fake.hold(false);
-        std::thread::sleep(Duration::from_millis(50));
-        *fake.lie.lock().unwrap() = None;
     };
     goes_away(Plan::zip(), nonsense);
 }
@@ -206,12 +205,11 @@ fn a_dropped_queue_waits_until_the_device_has_let_go() {
         queue.send(bench.request(pack, b"bytes", 100)).unwrap();
     }
     bench.fake.refuse.lock().unwrap().insert(abi::PUT_Q, Errno::BUSY);
-    let other = bench.fake.clone();
+    let (begun, other) = (Instant::now(), bench.fake.clone());
     let other = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));
         other.hold(false);
     });
-    let begun = Instant::now();
     drop(queue);
     assert!(begun.elapsed() >= Duration::from_millis(150), "it waited");
     other.join().unwrap();
