@@ -51,8 +51,8 @@ mod tests {
 
     #[test]
     fn only_a_word_that_stands_still_while_somebody_waits_is_worth_a_question() {
-        let mut heart = Heart { patience: Clock::get().ticks_of(Duration::from_millis(20)), ..Heart::new() };
-        let sleep = || std::thread::sleep(Duration::from_millis(30));
+        let mut heart = Heart { patience: Clock::get().ticks_of(Duration::from_millis(100)), ..Heart::new() };
+        let sleep = || std::thread::sleep(Duration::from_millis(130));
         assert!(!heart.is_still(7), "the first look");
         sleep();
         assert!(!heart.is_still(8), "it beats");

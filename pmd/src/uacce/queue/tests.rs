@@ -185,11 +185,17 @@ fn hardware_hears_of_what_was_taken_once_a_burst() {
     let fake = Fake::new(Plan { words: None, ..Plan::hpre() }, echo());
     let mut queue = open(&fake, 100);
     queue.send(&(0..3).map(entry).collect::<Vec<_>>()).unwrap();
-    let (mut done, mut n) = ([hpre::Entry::default(); 3], 0);
-    while n < 3 {
-        std::thread::sleep(Duration::from_millis(5));
-        n += queue.recv(&mut done[n..]).unwrap();
-    }
+    let begun = Instant::now();
+    let soon = |what: &str, it: &dyn Fn() -> bool| {
+        while !it() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{what}: not so");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let third = queue.layout.completion(2) + 12;
+    soon("all three", &|| queue.dus.word(third).load(Ordering::Acquire) >> 16 & 1 == 1);
+    assert_eq!(queue.recv(&mut [hpre::Entry::default(); 3]), Ok(3));
+    soon("both doorbells", &|| fake.doorbells.lock().unwrap().len() == 2);
     std::thread::sleep(Duration::from_millis(5));
     assert_eq!(*fake.doorbells.lock().unwrap(), [0x0000_0003_0000_0123, 0x0000_0003_0001_0123]);
 }
