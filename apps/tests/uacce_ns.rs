@@ -216,8 +216,8 @@ fn the_command_takes_its_place() {
     std::io::BufRead::read_line(&mut out, &mut line).unwrap();
     assert_eq!(line, format!("{}\n", child.id()));
     // SAFETY: no memory; the process is a child that was not waited for.
-    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
-    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGINT));
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
 }
 
 #[test]
