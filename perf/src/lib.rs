@@ -41,6 +41,7 @@ pub mod statistics;
 pub mod subjects;
 pub mod syscalls;
 pub mod testpmd;
+mod turns;
 pub mod uacce;
 pub mod web;
 pub mod wire;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use warpdrive_pmd::engine::rsa::RsaKey;
 
+use super::RATE;
 use super::client::{Client, Did, Window, Work, now, sleep_until};
 use super::served::{Offer, Served, begin, ready};
 use super::turns::Still;
-use super::{RATE, target};
 use crate::measure::{Line, cpu_time};
 use crate::peers::Process;
+use crate::turns::target;
 use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.

@@ -12,7 +12,7 @@ use warpdrive_pmd::device::DeviceError;
 use warpdrive_pmd::uacce::UacceError;
 
 use crate::BenchError;
-use crate::measure::{Better, Line};
+use crate::measure::Better;
 use crate::peers::NoPeer;
 
 mod client;
@@ -32,12 +32,6 @@ pub use self::rsa::BENCH as RSA2048;
 pub use self::rtt::BENCH as RTT;
 pub use self::shadow::BENCH as SHADOW;
 pub use self::zip::BENCH as ZIP;
-
-/// What a target has come to.
-fn target(line: Line, least: f64) -> Line {
-    let met = line.ratio.is_some_and(|ratio| ratio >= least);
-    line.note(format!("target: a ratio of {least} or more: {}", if met { "met" } else { "missed" }))
-}
 
 /// Operations, or bytes, a second.
 const RATE: (&str, Better) = ("op/s", Better::Higher);

@@ -3,11 +3,12 @@
 use warpdrive_mempool::{DmaMode, Domain};
 use warpdrive_pmd::engine::rsa::{RsaKey, RsaOptions};
 
+use super::RATE;
 use super::served::{IN_FLIGHT, Offer, Served};
-use super::turns::{compare, device, of_server, of_thread, take_turns};
-use super::{RATE, target};
+use super::turns::{compare, device, of_server, of_thread};
 use crate::rsa::rig::Rig;
 use crate::subjects::{self, pool};
+use crate::turns::{take_turns, target};
 use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.

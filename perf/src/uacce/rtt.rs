@@ -13,8 +13,9 @@ use warpdrive_pmd::uacce::{QmQueue, UacceError};
 use super::client::{Client, Did, Window, Work, now, sleep_until};
 use super::served::{IN_FLIGHT, Offer, Served, begin, ready};
 use super::turns::Still;
-use super::{alone, lost, no_queue, peers, target};
+use super::{alone, lost, no_queue, peers};
 use crate::measure::{Better, Contender, Line, alternate, on_cpu};
+use crate::turns::target;
 use crate::{Bench, BenchError, Kind, Lines, Options, syscalls};
 
 /// The bench.

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use warpdrive_mempool::{DmaMode, Domain};
 
+use super::RATE;
 use super::reserved::{Blocks, reserve};
 use super::rtt::NullQueue;
 use super::served::{IN_FLIGHT, Offer, Served};
-use super::turns::{Still, compare, device, of_server, take_turns};
+use super::turns::{Still, compare, device, of_server};
 use super::zip::{BLOCK, OF_OPERATION, UNIT, check, left};
-use super::{RATE, target};
 use crate::measure::{Contender, Line, alternate, on_cpu};
 use crate::rsa::rig::Rig;
 use crate::subjects::pool;
 use crate::subjects::zip::{buffer, compress};
+use crate::turns::{take_turns, target};
 use crate::zip::corpus;
 use crate::{Bench, BenchError, Kind, Lines, Options};
 

@@ -1,4 +1,4 @@
-//! Sides of a comparison in turn, of which one at a time has the cpu of the engine.
+//! Sides of a comparison, of which one at a time has the cpu of the engine.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use warpdrive_mempool::Domain;
 use warpdrive_pmd::uacce::{Roots, UacceDevice, UacceOptions};
 
 use super::served::Served;
+use crate::BenchError;
 use crate::load::Subject;
 use crate::measure::{Better, Line, on_cpu};
 use crate::record::LEAST_SHARE;
 use crate::rsa::contenders::Run;
 use crate::rsa::rig::Rig;
 use crate::subjects::device::DeviceRig;
-use crate::{BenchError, Options};
 
 /// What a side did in a slice.
 #[derive(Clone, Debug)]
@@ -22,24 +22,8 @@ pub(super) struct Slice {
     pub(super) share: f64,
 }
 
-/// One side: works for about as long as it is told.
-pub(super) type Side<'a> = Box<dyn FnMut(Duration) -> Result<Slice, BenchError> + 'a>;
-
-/// Gives each a slice in turn, `rounds` times, after a round that does not count; every other round in reverse.
-pub(super) fn take_turns(options: &Options, sides: &mut [Side<'_>]) -> Result<Vec<Vec<Slice>>, BenchError> {
-    let mut slices = vec![Vec::with_capacity(options.rounds); sides.len()];
-    for round in 0..=options.rounds {
-        for turn in 0..sides.len() {
-            options.go_on()?;
-            let i = if round % 2 == 0 { turn } else { sides.len() - 1 - turn };
-            let slice = sides[i](options.slice)?;
-            if round > 0 {
-                slices[i].push(slice);
-            }
-        }
-    }
-    Ok(slices)
-}
+/// One side.
+pub(super) type Side<'a> = crate::turns::Side<'a, Slice>;
 
 /// Has a server go on at last: closing a queue of one that stands still would take for ever.
 pub(super) struct Still<'a>(&'a Served);
@@ -136,21 +120,6 @@ mod tests {
 
     fn slice(ops: u64, share: f64) -> Slice {
         Slice { run: Run { ops, time: Duration::from_millis(10), passes_us: vec![] }, share }
-    }
-
-    #[test]
-    fn sides_take_turns_forth_and_back_and_the_first_round_does_not_count() {
-        let order = std::cell::RefCell::new(String::new());
-        let side = |name: &'static str| {
-            let order = &order;
-            Box::new(move |_| {
-                order.borrow_mut().push_str(name);
-                Ok(slice(1, 100.0))
-            }) as Side<'_>
-        };
-        let slices = take_turns(&Options::for_tests(2), &mut [side("a"), side("b")]).unwrap();
-        assert_eq!((slices[0].len(), slices[1].len()), (2, 2));
-        assert_eq!(order.into_inner(), "abbaab");
     }
 
     #[test]

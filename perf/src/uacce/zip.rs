@@ -6,13 +6,13 @@ use warpdrive_pmd::engine::{Placement, SoftDevice};
 use warpdrive_pmd::idle::IdlePolicy;
 
 use super::served::{IN_FLIGHT, Offer, Served};
-use super::target;
-use super::turns::{compare, device, of_server, of_thread, take_turns};
+use super::turns::{compare, device, of_server, of_thread};
 use crate::measure::{Better, on_cpu};
 use crate::rsa::rig::Rig;
 use crate::subjects::device::{DeviceRig, unique_name};
 use crate::subjects::pool;
 use crate::subjects::zip::{buffer, compress};
+use crate::turns::{take_turns, target};
 use crate::zip::corpus;
 use crate::{Bench, BenchError, Kind, Lines, Options};
 

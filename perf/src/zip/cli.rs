@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::program::{self, Large, installed};
-use super::{Rate, Side, corpus, size_line, take_turns, wall};
+use super::{Rate, Side, corpus, size_line, wall};
 use crate::measure::{Better, Line};
 use crate::peers::NoPeer;
+use crate::turns::take_turns;
 use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.

@@ -9,9 +9,10 @@ use warpdrive_pmd::idle::IdlePolicy;
 
 use super::lanes::{Lanes, PIECE};
 use super::program::{self, Large, Took};
-use super::{RATE, Rate, Side, corpus, cpu, passes, size_line, take_turns, target, wall};
+use super::{RATE, Rate, Side, corpus, cpu, passes, size_line, wall};
 use crate::measure::{Line, median, on_cpu};
 use crate::peers::{NoPeer, which};
+use crate::turns::{take_turns, target};
 use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.

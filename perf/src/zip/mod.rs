@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::BenchError;
 use crate::measure::{Better, Line, on_cpu, thread_time};
 use crate::peers::NoPeer;
-use crate::{BenchError, Options};
 
 pub mod cli;
 pub(crate) mod corpus;
@@ -39,8 +39,8 @@ impl Rate {
     }
 }
 
-/// One side of a comparison: works for about as long as it is told.
-type Side<'a> = Box<dyn FnMut(Duration) -> Result<Rate, BenchError> + 'a>;
+/// One side of a comparison.
+type Side<'a> = crate::turns::Side<'a, Rate>;
 
 /// Has `pass`, which returns bytes, run on a cpu as often as it takes. Always whole passes: they are alike.
 fn passes(
@@ -61,34 +61,12 @@ fn passes(
     })
 }
 
-/// Gives each a slice in turn, `rounds` times, after a round that does not count; every other round in reverse.
-fn take_turns(options: &Options, sides: &mut [Side<'_>]) -> Result<Vec<Vec<Rate>>, BenchError> {
-    let mut rates = vec![Vec::with_capacity(options.rounds); sides.len()];
-    for round in 0..=options.rounds {
-        for turn in 0..sides.len() {
-            options.go_on()?;
-            let i = if round % 2 == 0 { turn } else { sides.len() - 1 - turn };
-            let rate = sides[i](options.slice)?;
-            if round > 0 {
-                rates[i].push(rate);
-            }
-        }
-    }
-    Ok(rates)
-}
-
 fn cpu(rates: &[Rate]) -> Vec<f64> {
     rates.iter().map(|rate| rate.cpu).collect()
 }
 
 fn wall(rates: &[Rate]) -> Vec<f64> {
     rates.iter().map(|rate| rate.wall).collect()
-}
-
-/// What a target has come to.
-fn target(line: Line, least: f64) -> Line {
-    let met = line.ratio.is_some_and(|ratio| ratio >= least);
-    line.note(format!("target: a ratio of {least} or more: {}", if met { "met" } else { "missed" }))
 }
 
 /// Sizes have no noise: one round of one value.
@@ -102,21 +80,7 @@ fn size_line(name: &str, ours: f64, theirs: Result<(&str, f64), &NoPeer>) -> Lin
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sides_take_turns_forth_and_back_and_the_first_round_does_not_count() {
-        let order = std::cell::RefCell::new(String::new());
-        let side = |name: &'static str, rate: f64| {
-            let order = &order;
-            Box::new(move |_| {
-                order.borrow_mut().push_str(name);
-                Ok(Rate { cpu: rate, wall: rate / 2.0 })
-            }) as Side<'_>
-        };
-        let rates = take_turns(&Options::for_tests(2), &mut [side("a", 1.0), side("b", 2.0)]).unwrap();
-        assert_eq!((cpu(&rates[0]), wall(&rates[1])), (vec![1.0; 2], vec![1.0; 2]));
-        assert_eq!(order.into_inner(), "abbaab");
-    }
+    use crate::Options;
 
     #[test]
     fn passes_are_whole_and_last_as_long_as_they_should() {

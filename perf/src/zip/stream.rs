@@ -14,10 +14,11 @@ use warpdrive_pmd::engine::{Placement, SoftDevice};
 use super::corpus::Corpus;
 use super::direct::is_of;
 use super::rig::{Packets, bytes_of};
-use super::{RATE, Rate, Side, cpu, passes, size_line, take_turns};
+use super::{RATE, Rate, Side, cpu, passes, size_line};
 use crate::cpeers::{CPeer, CPeers, ZLIB};
 use crate::measure::Line;
 use crate::peers::NoPeer;
+use crate::turns::take_turns;
 use crate::{BenchError, Lines, Options};
 
 /// Bytes of a piece, and of the room for its output.

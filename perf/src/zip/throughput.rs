@@ -9,9 +9,10 @@ use super::corpus::{self, Corpus};
 use super::direct::{Direct, Inverse, is_of};
 use super::dpdk::{self, Said};
 use super::rig::{DEPTH, Rig, bound};
-use super::{RATE, Rate, Side, cpu, passes, size_line, stream, take_turns, target, wall};
+use super::{RATE, Rate, Side, cpu, passes, size_line, stream, wall};
 use crate::measure::{Line, median};
 use crate::peers::{NoPeer, PageSize};
+use crate::turns::{take_turns, target};
 use crate::{Bench, BenchError, Kind, Lines, Options};
 
 /// The bench.

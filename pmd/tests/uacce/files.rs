@@ -184,6 +184,8 @@ fn m05_a_device_costs_nothing_until_somebody_opens_it() {
         idle = held();
         before == idle
     });
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(held(), idle, "and nobody does any more");
     let mut child = Child::start("opens two queues", folder.path());
     child.hears("both");
     let agent = format!("agent-{}", child.pid());

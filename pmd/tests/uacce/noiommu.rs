@@ -160,13 +160,20 @@ fn works_in_its_window(stage: &Stage) {
 fn m09_nothing_is_reached_outside_of_it() {
     let Some(lab) = lab() else { return };
     lab.child("leaves its window").ends();
+    beside_a_window(&lab, "reaches for the window of another", "reached");
+}
+
+/// Somebody has a window, and finds it untouched after another one, who is told where it is, has done something.
+#[track_caller]
+fn beside_a_window(lab: &Lab, role: &str, done: &str) {
     let mut keeps = lab.child("keeps its window");
     let window = keeps.hears("has it");
-    let mut reaches = lab.child("reaches for the window of another");
-    reaches.say(&window);
-    reaches.hears("reached");
+    let mut other = lab.child(role);
+    other.say(&window);
+    other.hears(done);
     keeps.say("look");
     keeps.hears("untouched");
+    other.ends();
 }
 
 /// Addresses that are not, or not with so many bytes behind them, in a window.
@@ -234,14 +241,7 @@ fn reaches_for_the_window_of_another(stage: &Stage) {
 #[test]
 fn m10_entries_that_change_after_the_doorbell_harm_nobody() {
     let Some(lab) = lab() else { return };
-    let mut keeps = lab.child("keeps its window");
-    let window = keeps.hears("has it");
-    let mut changes = lab.child("changes what it has rung for");
-    changes.say(&window);
-    changes.hears("changed");
-    keeps.say("look");
-    keeps.hears("untouched");
-    changes.ends();
+    beside_a_window(&lab, "changes what it has rung for", "changed");
 }
 
 /// How long entries are changed.

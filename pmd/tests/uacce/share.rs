@@ -45,7 +45,6 @@ fn m16_processes_share_a_device_and_fill_the_lanes_of_one_batch() {
     let (signers, after) = (&done[..PROCESSES], stats());
     assert_eq!(after.requests - before.requests, signers.iter().sum(), "each one of each, and no other");
     assert_eq!(after.errors, before.errors);
-    assert!(done.iter().all(|done| *done > 0), "{done:?}");
     children.into_iter().for_each(Child::ends);
     lab.all_come_back(HPRE);
 }
