@@ -288,6 +288,58 @@ fn a_pipeline_gives_the_same_bytes_by_devices_of_a_server() {
     }
 }
 
+/// From memory to memory without end, signed and compressed by devices of a server.
+fn endless(expose: &Path) -> String {
+    let ports = "[port.in]\ndriver = \"null\"\nsize = 256\ncopy = true\n\n[port.out]\ndriver = \"null\"\n\n";
+    let text = sign_zip(expose);
+    let (from, to) = (text.find("[port.in]").expect("a port"), text.find("[device.rsa0]").expect("a device"));
+    text.replace(&text[from..to], ports)
+}
+
+#[test]
+fn a_pipeline_goes_on_when_its_server_was_stopped_or_killed_and_another_one_comes() {
+    let Some(mut served) = Served::start(USUAL, &[]) else { return };
+    let pipeline = folder();
+    std::fs::write(pipeline.path().join("test.toml"), endless(served.expose())).expect("write");
+    let mut started = Started::new(command(pipeline.path(), ["run", "test.toml", "--json", "--no-huge"]));
+    started.wait_for_workers();
+    let expose = served.expose().to_owned();
+    // Queues of a server that has just begun are those that were opened anew.
+    let has_queues = |served: &Served| {
+        ["hisi_hpre-0", "hisi_zip-0"].iter().all(|d| served.attribute(d, "available_instances") != "256\n")
+    };
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        wait_until("the pipeline has its queues", || has_queues(&served));
+        std::thread::sleep(Duration::from_millis(300));
+        served.signal(signal);
+        let (ran, folder) = served.wait();
+        if signal == libc::SIGTERM {
+            ran.well();
+        }
+        served = Served::start_at(folder, &expose, USUAL, &[]).expect("it could before");
+    }
+    wait_until("the pipeline has its queues again", || has_queues(&served));
+    std::thread::sleep(Duration::from_millis(300));
+    started.signal(libc::SIGTERM);
+    let ran = started.end(PATIENCE).well();
+    let statistics = ran.statistics();
+    for device in statistics.0["statistics"]["devices"].as_array().expect("devices") {
+        assert_eq!((&device["queues_lost"], &device["queues_reopened"]), (&2.into(), &2.into()), "{device}");
+    }
+    let (came, went) = (statistics.port("in", "rx", "packets"), statistics.port("out", "tx", "packets"));
+    let lost =
+        statistics.dropped("sign-and-zip", 1, "engine") + statistics.dropped("sign-and-zip", 2, "engine");
+    assert!(went > 0 && lost > 0 && came == went + statistics.all_dropped(), "{came} {went} {lost}");
+    for part in ["who serves the device is gone", "the device has failed", "a queue was opened anew after"] {
+        assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+    }
+    let ended = served.ends_well();
+    for engine in ["rsa: ", "zip: "] {
+        let line = ended.stdout.lines().find_map(|line| line.split_once(engine)).expect("a line").1;
+        assert!(!line.starts_with("0 requests"), "the last server has worked, too: {}", ended.stdout);
+    }
+}
+
 #[test]
 fn silicon_can_be_insisted_on() {
     let Some(served) = Served::start(USUAL, &[]) else { return };

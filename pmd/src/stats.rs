@@ -106,6 +106,10 @@ pub struct DeviceStats {
     pub bytes_in: u64,
     /// Bytes of output.
     pub bytes_out: u64,
+    /// Queues whose device has gone away, as another process's devices may.
+    pub queues_lost: u64,
+    /// How many of these were opened anew since.
+    pub queues_reopened: u64,
 }
 
 impl DeviceStats {

@@ -156,6 +156,7 @@ fn when_the_server_is_killed_requests_come_back_and_the_next_server_serves() {
     }
     assert!(seen.iter().all(|seen| *seen) && cancelled > 0, "{cancelled}");
     assert_eq!((queue.is_gone(), queue.room(), rig.pool().stats().in_use), (true, 1000, 0));
+    let mut lost = queue;
     let refused = rig.device().request_queue(8).err().expect("nobody serves");
     let DeviceError::Uacce { cause: UacceError::Open { .. }, .. } = refused else { panic!("{refused}") };
     let _next = Serving::start(folder.path());
@@ -165,4 +166,19 @@ fn when_the_server_is_killed_requests_come_back_and_the_next_server_serves() {
     let done = queue.recv_sync(PATIENCE).unwrap();
     assert_eq!(done.status, Status::Ok);
     rig.verify(7, &done);
+    // The one that was lost is there again by itself, with the memory and all.
+    let begun = Instant::now();
+    while lost.is_gone() {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut requests: Vec<_> = (0..1000).map(|n| rig.request(n).with_tag(n)).collect();
+    assert_eq!(lost.send_burst(&mut requests), 1000);
+    for _ in 0..1000 {
+        let done = lost.recv_sync(PATIENCE).unwrap();
+        assert_eq!(done.status, Status::Ok);
+        rig.verify(done.request.tag, &done);
+    }
+    let stats = rig.device().stats();
+    assert_eq!((stats.queues_lost, stats.queues_reopened), (1, 1));
 }

@@ -97,6 +97,12 @@ fn device(d: &DeviceSnapshot, colour: bool) -> Vec<String> {
     if t.panics > 0 {
         warn(format!("{} of its batches were lost to a panic of the engine", t.panics));
     }
+    if t.queues_lost > 0 {
+        warn(format!(
+            "it went away from {} of its queues, of which {} were opened anew",
+            t.queues_lost, t.queues_reopened
+        ));
+    }
     if t.failed {
         warn("its engine has died: see the log".to_owned());
     }
@@ -272,13 +278,18 @@ mod tests {
             "  4 batches of 6.0 on average, 8 at most; requests waited p50 1000 ns p99 30.0 us max 40.0 us"
         );
         (d.stats.retried, d.stats.panics, d.stats.failed) = (3, 2, true);
+        (d.stats.queues_lost, d.stats.queues_reopened) = (5, 4);
         let plain = device(&d, false);
-        for (line, part) in
-            plain[2..].iter().zip(["3 of its results did not pass", "2 of its batches", "has died"])
-        {
+        let parts = [
+            "3 of its results did not pass",
+            "2 of its batches",
+            "5 of its queues, of which 4 were",
+            "has died",
+        ];
+        for (line, part) in plain[2..].iter().zip(parts) {
             assert!(line.starts_with("  warning: ") && line.contains(part), "{line}");
         }
-        assert_eq!(plain.len(), 5);
+        assert_eq!(plain.len(), 6);
         let coloured = device(&d, true);
         assert!(coloured[2..].iter().all(|l| l.contains("\x1b[1;31mwarning: ") && l.ends_with("\x1b[0m")));
     }

@@ -1,8 +1,10 @@
 //! Devices of another process: handshakes are signed and responses compressed by way of queue files.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::client::{Client, TLS12, TLS13, config};
+use crate::common::PATIENCE;
 use crate::common::served::{Served, USUAL};
 use crate::gunzip::Gunzip;
 use crate::setup::{Proxy, Setup};
@@ -49,6 +51,14 @@ fn handshakes_are_signed_and_responses_compressed_by_devices_of_a_server() {
     assert!(ended.stdout.contains("rsa: 20 requests, 0 failed"), "{}", ended.stdout);
 }
 
+/// A response that may be compressed: whether it is. `None` if it breaks off.
+fn compressed(proxy: &Proxy) -> Option<bool> {
+    let mut client = Client::connect(proxy.v4);
+    client.send("GET /text/5000 HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n");
+    let response = client.try_response("GET").ok()?;
+    Some(response.fields.get("content-encoding").is_some())
+}
+
 #[test]
 fn when_the_server_goes_the_library_signs_and_responses_go_as_they_are() {
     let Some(served) = Served::start(USUAL, &[]) else { return };
@@ -58,12 +68,7 @@ fn when_the_server_goes_the_library_signs_and_responses_go_as_they_are() {
         let mut client = Client::connect(proxy.v4);
         assert_eq!(client.get("/text/1").status, 200);
     };
-    let get_compressed = || {
-        let mut client = Client::connect(proxy.v4);
-        client.send("GET /text/5000 HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n");
-        let response = client.try_response("GET").ok()?;
-        Some(response.fields.get("content-encoding").is_some())
-    };
+    let get_compressed = || compressed(&proxy);
     get();
     assert_eq!(get_compressed(), Some(true));
     served.ends_well();
@@ -75,5 +80,44 @@ fn when_the_server_goes_the_library_signs_and_responses_go_as_they_are() {
     assert_eq!((metrics.handshakes(false), metrics.by_device()), (9, 2));
     assert_eq!(metrics.sum("signatures_total", &["by=\"library\""]), 7);
     drop(backend);
-    proxy.leaves_nothing();
+    proxy.leaves_nothing_but_warnings();
+}
+
+#[test]
+fn when_another_server_comes_its_devices_sign_and_compress_again() {
+    let Some(mut served) = Served::start(USUAL, &[]) else { return };
+    let backend = site();
+    let proxy = start(&served, backend.address);
+    let expose = served.expose().to_owned();
+    let mut handshakes = 1;
+    assert_eq!(compressed(&proxy), Some(true));
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        served.signal(signal);
+        let (_, folder) = served.wait();
+        // Until it has noticed, which takes it a second if the server was killed.
+        let deadline = Instant::now() + PATIENCE;
+        while compressed(&proxy) != Some(false) {
+            handshakes += 1;
+            assert!(Instant::now() < deadline, "it has not noticed");
+        }
+        handshakes += 1;
+        served = Served::start_at(folder, &expose, USUAL, &[]).expect("it could before");
+        let by_device = proxy.metrics().by_device();
+        let mut compresses = false;
+        while !compresses || proxy.metrics().by_device() == by_device {
+            compresses |= compressed(&proxy) == Some(true);
+            handshakes += 1;
+            assert!(Instant::now() < deadline, "the devices are not used again");
+        }
+    }
+    let metrics = proxy.metrics();
+    assert_eq!(metrics.handshakes(false), handshakes, "whoever signs, each is answered");
+    for device in ["device=\"rsa0\"", "device=\"zip0\""] {
+        let counts =
+            ["lost", "reopened"].map(|what| metrics.sum(&format!("device_queues_{what}_total"), &[device]));
+        assert_eq!(counts, [2, 2], "{device}");
+    }
+    drop(backend);
+    proxy.leaves_nothing_but_warnings();
+    served.ends_well();
 }

@@ -54,8 +54,8 @@ pub trait Queue: Send {
     /// Requests sent whose completions were not received yet.
     fn in_flight(&self) -> usize;
 
-    /// Whether the device has gone away for good, as far as this queue is concerned: it gives back what it had, and whatever it is sent
-    /// from then on, as [`Status::Cancelled`].
+    /// Whether the device has gone away: the queue gives back what it had, and whatever it is sent from then on, as
+    /// [`Status::Cancelled`]. A queue of another process's device is there again when the device is.
     fn is_gone(&self) -> bool {
         false
     }

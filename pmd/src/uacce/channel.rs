@@ -2,7 +2,8 @@
 //!
 //! What only this process knows (a session that is not there, an address that is not mapped) is answered here, without the device.
 //! The device answers by entries, of which nothing is believed that was not checked; and when it is gone, each request that it had
-//! ends once, as [`Status::Cancelled`].
+//! ends once, as [`Status::Cancelled`]. The same becomes of what is sent from then on, until the device is back and another queue of it is
+//! open.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use warpdrive_mempool::DomainView;
 use super::driver::{Ask, Begun, Carried, Driver, Parts};
 use super::error::{Lost, UacceError};
 use super::fork::{Kept, Lineage};
+use super::keeper::FIRST;
 use super::memory::Replayed;
 use super::queue::{Entry, QmQueue};
 use crate::clock;
@@ -21,7 +23,10 @@ use crate::engine::meter::SharedMeter;
 use crate::engine::sessions::Reader;
 use crate::engine::{Outcome, Report, completion};
 
+mod again;
 mod end;
+
+use self::again::Next;
 
 /// How long a completion is waited for by polling memory, before a call waits.
 const SPIN: Duration = Duration::from_micros(20);
@@ -53,27 +58,45 @@ pub(super) struct Channel<D: Driver> {
 /// What a child must not touch.
 struct State<D: Driver> {
     parts: Arc<Parts<D::Session>>,
-    driver: D,
+    /// `None` once the device is gone, with all that this has taken for it.
+    driver: Option<D>,
     view: DomainView,
     sessions: Reader<D::Session>,
     /// What was done without the device, and what it will not do any more.
     done: VecDeque<Completion>,
     meter: SharedMeter,
     lost: Option<Lost>,
+    /// Once the device is gone: where the queue will be that replaces this one.
+    next: Option<Next<D>>,
+    opened: Instant,
+    /// How long the next one is waited for, at first.
+    pause: Duration,
 }
 
 impl<D: Driver> Channel<D> {
     /// A queue of so many requests in flight, with the lanes that the sessions of the device need now.
-    pub(super) fn open(parts: &Arc<Parts<D::Session>>, driver: D, depth: usize) -> Result<Self, UacceError> {
+    pub(super) fn open(
+        parts: &Arc<Parts<D::Session>>,
+        depth: usize,
+        meter: SharedMeter,
+    ) -> Result<Self, UacceError> {
         let lineage = parts.lineage;
+        let driver = D::open(parts, depth).map_err(|cause| UacceError::Memory {
+            device: parts.info.name.clone(),
+            what: "cannot open a queue",
+            cause,
+        })?;
         let state = State {
             parts: Arc::clone(parts),
-            driver,
+            driver: Some(driver),
             view: parts.domain.view(),
             sessions: parts.sessions.reader(),
             done: VecDeque::with_capacity(depth),
-            meter: parts.meters.register(),
+            meter,
             lost: None,
+            next: None,
+            opened: Instant::now(),
+            pause: FIRST,
         };
         let mut wanted: Vec<usize> = parts.sessions.now().all().map(D::lane).collect();
         if wanted.is_empty() {
@@ -115,6 +138,9 @@ impl<D: Driver> Channel<D> {
     /// Sees what has changed since the last burst: sessions, mapped memory.
     #[inline]
     fn renew(&mut self) {
+        if self.kept.lost.is_some() {
+            self.become_next();
+        }
         let state = &mut *self.kept;
         if state.lost.is_some() {
             return;
@@ -152,13 +178,9 @@ impl<D: Driver> Channel<D> {
             }
             let state = &mut *self.kept;
             let stream = carried(stream.as_mut(), &request, state.sessions.table().device)?;
-            let begun = state.driver.begin(Ask {
-                session: &session,
-                request: &request,
-                stream,
-                view: &mut state.view,
-            });
-            Ok((begun, session, lane))
+            let driver = state.driver.as_mut().ok_or(Status::Cancelled)?;
+            let ask = Ask { session: &*session, request: &request, stream, view: &mut state.view };
+            Ok((driver.begin(ask), session, lane))
         });
         let (begun, session, lane) = match begun {
             Ok((begun, session, lane)) => (begun, Some(session), lane),
@@ -235,11 +257,12 @@ impl<D: Driver> Channel<D> {
             return Err(Lost::Nonsense);
         };
         let state = &mut *self.kept;
+        let Some(driver) = &mut state.driver else { return Err(Lost::Nonsense) };
         let mut stream = request.take_stream();
         let carried =
             stream.as_mut().map(|stream| Carried { state: &mut *stream.kept().state, restart: false });
         let ask = Ask { session: &*session, request: &request, stream: carried, view: &mut state.view };
-        let (outcome, report) = state.driver.end(ask, note, &entry);
+        let (outcome, report) = driver.end(ask, note, &entry);
         if let Some(mut stream) = stream {
             settle(&mut stream, &outcome, &report);
             request.put_stream(stream);
@@ -359,7 +382,8 @@ impl<D: Driver> Queue for Channel<D> {
     }
 
     fn is_gone(&self) -> bool {
-        self.lineage.is_left() || self.kept.lost.is_some()
+        self.lineage.is_left()
+            || self.kept.lost.is_some() && self.kept.next.as_ref().is_none_or(|next| next.is_empty())
     }
 
     fn in_flight(&self) -> usize {

@@ -11,6 +11,7 @@ use super::error::UacceError;
 use super::file::{Kernel, Opener};
 use super::fork::{Kept, Lineage};
 use super::hpre::Hpre;
+use super::keeper::Keeper;
 use super::scratch::Arena;
 use super::zip::Zip;
 use crate::device::{Device, DeviceError, DeviceInfo, Queue, SessionId, SessionSpec, Stream};
@@ -157,7 +158,12 @@ struct Base<'a> {
 impl Base<'_> {
     fn device<D: Driver>(self) -> Result<Box<dyn Device>, DeviceError> {
         let arena = Arena::new(self.domain.mode(), self.info.numa_node, self.lineage);
-        arena.prepare().map_err(|cause| DeviceError::Unsupported { device: self.name.to_owned(), cause })?;
+        let unsupported = |cause| DeviceError::Unsupported { device: self.name.to_owned(), cause };
+        arena.prepare().map_err(unsupported)?;
+        let no_thread = |cause| {
+            unsupported(format!("no thread for its queues: {cause}. Remedy: raise the limit on threads"))
+        };
+        let keeper = Keeper::start(self.name).map_err(no_thread)?;
         let parts = Parts {
             name: self.name.to_owned(),
             info: Arc::clone(self.info),
@@ -167,6 +173,7 @@ impl Base<'_> {
             sessions: Sessions::new(),
             meters: Meters::default(),
             lineage: self.lineage,
+            keeper,
         };
         Ok(Box::new(Of::<D> { parts: Arc::new(parts) }))
     }
@@ -215,14 +222,7 @@ impl<D: Driver> Device for Of<D> {
         if depth == 0 || depth > max {
             return Err(DeviceError::Depth { device: self.name(), depth, max });
         }
-        let driver = D::open(&self.parts, depth).map_err(|cause| {
-            error(UacceError::Memory {
-                device: self.parts.info.name.clone(),
-                what: "cannot open a queue",
-                cause,
-            })
-        })?;
-        match Channel::open(&self.parts, driver, depth) {
+        match Channel::<D>::open(&self.parts, depth, self.parts.meters.register()) {
             Ok(channel) => Ok(Box::new(channel)),
             Err(UacceError::Depth { max, .. }) => Err(DeviceError::Depth { device: self.name(), depth, max }),
             Err(cause) => Err(error(cause)),
@@ -254,6 +254,7 @@ impl<D: Driver> Device for Of<D> {
     }
 
     fn stats(&self) -> DeviceStats {
-        self.parts.meters.stats(1)
+        let (queues_lost, queues_reopened) = self.parts.keeper.counts();
+        DeviceStats { queues_lost, queues_reopened, ..self.parts.meters.stats(1) }
     }
 }

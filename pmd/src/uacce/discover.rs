@@ -54,7 +54,7 @@ pub enum DiscoverError {
         cause: io::Error,
     },
     /// An attribute cannot be read.
-    #[error("cannot read {}: {cause}. Remedy: permission to read it, or another device", .path.display())]
+    #[error("cannot read {}: {cause}. Remedy: {}", .path.display(), read_remedy(.cause))]
     Unreadable {
         /// The attribute.
         path: PathBuf,
@@ -89,6 +89,15 @@ pub enum DiscoverError {
         /// Which devices.
         devices: Vec<String>,
     },
+}
+
+fn read_remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotConnected => {
+            "start who serves the device, or use another one"
+        }
+        _ => "permission to read it, or another device",
+    }
 }
 
 fn offer(offered: &[String]) -> String {
@@ -219,6 +228,31 @@ impl UacceInfo {
             api,
             folder,
         })
+    }
+
+    /// What is said of it now.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(super) fn read_again(&self) -> Result<Self, DiscoverError> {
+        let parent = |path: &Path| path.parent().unwrap_or(path).to_owned();
+        let roots = Roots { sysfs: parent(&self.folder), dev: parent(&self.path) };
+        Self::read(&roots, &self.name)
+    }
+
+    /// What of it, as it is now, would be a surprise to who has used it before.
+    pub(super) fn difference(&self, now: &Self) -> Option<String> {
+        let differs = |what: &str, before: String, after: String| {
+            (before != after).then(|| format!("{what}: {before} before, {after} now"))
+        };
+        differs("api", self.api.clone(), now.api.clone())
+            .or_else(|| differs("flags", self.flags.to_string(), now.flags.to_string()))
+            .or_else(|| differs("algorithms", self.algorithms.join(", "), now.algorithms.join(", ")))
+            .or_else(|| differs("region_mmio_size", self.mmio_bytes.to_string(), now.mmio_bytes.to_string()))
+            .or_else(|| differs("region_dus_size", self.dus_bytes.to_string(), now.dus_bytes.to_string()))
+            .or_else(|| {
+                differs("extensions", format!("{:?}", self.extensions), format!("{:?}", now.extensions))
+            })
     }
 
     /// Queues that can still be had, as it is now. `None`: not known.

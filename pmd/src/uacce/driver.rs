@@ -8,6 +8,7 @@ use warpdrive_mempool::{Domain, DomainView};
 use super::discover::UacceInfo;
 use super::file::Opener;
 use super::fork::Lineage;
+use super::keeper::Keeper;
 use super::queue::Entry;
 use super::scratch::Arena;
 use crate::device::{Request, SessionSpec, Status};
@@ -28,6 +29,8 @@ pub(super) struct Parts<S> {
     pub(super) sessions: Sessions<S>,
     pub(super) meters: Meters,
     pub(super) lineage: Lineage,
+    /// What opens queues anew.
+    pub(super) keeper: Keeper,
 }
 
 /// Why there is no session.

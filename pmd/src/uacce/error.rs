@@ -56,6 +56,16 @@ pub enum UacceError {
         /// What is wrong with it, and the remedy.
         what: String,
     },
+    /// The device came back as another one.
+    #[error(
+        "{device} is not what it was: {what}. Remedy: have it served as before, or start this program anew"
+    )]
+    Changed {
+        /// The device.
+        device: String,
+        /// In what.
+        what: String,
+    },
     /// The depth is impossible.
     #[error("{device}: a queue of depth {depth} is not possible: 1 to {max}")]
     Depth {

@@ -14,7 +14,7 @@ use warpdrive_mempool::{Mapping, PageChoice, PageSize, Sharing};
 
 use super::abi::qm::{self, Command, Completion, Doorbell, Layout, QpContext, QpInfo, Version};
 use super::abi::{self, Region, Share, attribute};
-use super::discover::{Roots, UacceInfo};
+use super::discover::{DiscoverError, Roots, UacceInfo};
 use super::file::{Heard, Mapped, Opener, QueueFile};
 use super::fork::Lineage;
 
@@ -89,6 +89,8 @@ pub(super) struct Shared {
     pub(super) backwards: AtomicBool,
     /// Completions name these entries instead.
     pub(super) lie: Mutex<Option<u16>>,
+    /// Who serves it next says this of it.
+    pub(super) next: Mutex<Option<UacceInfo>>,
 }
 
 impl std::ops::Deref for Fake {
@@ -123,6 +125,7 @@ impl Fake {
             held: AtomicBool::new(false),
             backwards: AtomicBool::new(false),
             lie: Mutex::default(),
+            next: Mutex::default(),
         }))
     }
 
@@ -171,12 +174,21 @@ impl Fake {
         self.killed.store(dead, Ordering::SeqCst);
     }
 
+    /// Who has it: its queues, their threads and devices, and the test.
+    pub(super) fn users(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     pub(super) fn hold(&self, held: bool) {
         self.held.store(held, Ordering::SeqCst);
     }
 }
 
 impl Opener for Fake {
+    fn look(&self, info: &UacceInfo) -> Result<UacceInfo, DiscoverError> {
+        Ok(self.next.lock().unwrap().clone().unwrap_or_else(|| info.clone()))
+    }
+
     fn open(&self, _path: &Path) -> io::Result<Box<dyn QueueFile>> {
         if self.killed.load(Ordering::SeqCst) {
             return Err(Errno::NOTCONN.into());

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::discover::{DiscoverError, UacceInfo};
 use super::fork::Lineage;
 
 /// What there is to hear of a queue file.
@@ -41,6 +42,9 @@ pub(super) trait QueueFile: Send + Sync {
 pub(super) trait Opener: Send + Sync {
     /// A new queue.
     fn open(&self, path: &Path) -> io::Result<Box<dyn QueueFile>>;
+
+    /// What is said now of a device that was found before.
+    fn look(&self, info: &UacceInfo) -> Result<UacceInfo, DiscoverError>;
 }
 
 /// Those of the kernel.
@@ -50,6 +54,10 @@ impl Opener for Kernel {
     fn open(&self, path: &Path) -> io::Result<Box<dyn QueueFile>> {
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(path)?;
         Ok(Box::new(KernelFile(file.into())))
+    }
+
+    fn look(&self, info: &UacceInfo) -> Result<UacceInfo, DiscoverError> {
+        info.read_again()
     }
 }
 

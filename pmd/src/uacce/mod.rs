@@ -14,6 +14,7 @@ mod fake;
 mod file;
 mod fork;
 mod hpre;
+mod keeper;
 mod memory;
 mod operands;
 pub mod queue;

@@ -23,6 +23,8 @@ impl DeviceReport {
         counter("device_errors_total", "Requests that the device completed with an error.", stats.errors);
         counter("device_input_bytes_total", "Bytes that the device took.", stats.bytes_in);
         counter("device_output_bytes_total", "Bytes that the device gave.", stats.bytes_out);
+        counter("device_queues_lost_total", "Queues whose device went away.", stats.queues_lost);
+        counter("device_queues_reopened_total", "Queues that were opened anew since.", stats.queues_reopened);
         let mut failed = out.family(Kind::Gauge, "device_failed", "1 if the device has died.");
         failed.add(&labels, u64::from(stats.failed));
         let (mut sum, mut requests) = (0, 0);
@@ -48,6 +50,8 @@ impl DeviceReport {
             "requests": self.stats.requests,
             "errors": self.stats.errors,
             "failed": self.stats.failed,
+            "queues_lost": self.stats.queues_lost,
+            "queues_reopened": self.stats.queues_reopened,
             "fill": self.stats.fill,
             "wait_p99": self.stats.wait.p99_ns as f64 / 1e9,
         })

@@ -21,10 +21,12 @@ impl<D: Driver> Channel<D> {
             return;
         }
         self.kept.lost = Some(lost);
-        tracing::error!("device {:?}: {lost}", self.kept.parts.name);
+        self.kept.parts.keeper.count_lost();
+        let mut is_back = true;
         for at in 0..self.lanes.len() {
             let Some(lane) = &mut self.lanes[at] else { continue };
             let halted = halt(&mut lane.qm);
+            is_back &= halted;
             for place in 0..lane.pending.len() {
                 let Some(pending) = self.lanes[at].as_mut().and_then(|lane| lane.pending[place].take())
                 else {
@@ -40,6 +42,32 @@ impl<D: Driver> Channel<D> {
                 let mut stream = request.take_stream();
                 stream.iter_mut().for_each(|stream| stream.kept().phase = Phase::Broken);
                 self.answer(request, stream, Err(Status::Cancelled), Report::default());
+            }
+        }
+        self.go_on_without(lost, is_back);
+    }
+
+    /// The device has nothing of this queue any more, or it is not known to have nothing.
+    fn go_on_without(&mut self, lost: Lost, is_back: bool) {
+        let name = &self.kept.parts.name;
+        let what = match lost {
+            Lost::Device if is_back => "the device has failed",
+            Lost::Server if is_back => "who serves the device is gone",
+            // There is no trust in another queue, or there may be memory of this one that is not ours yet.
+            _ => return tracing::error!("device {name:?}: {lost}"),
+        };
+        tracing::error!("device {name:?}: {what}. A queue is opened anew when it is back");
+        // Its place among the queues of the device may be needed for the next, and so may its memory.
+        self.close_lanes();
+        self.kept.driver = None;
+        self.ask_for_next();
+    }
+
+    fn close_lanes(&mut self) {
+        for place in &mut self.lanes {
+            let Some(mut lane) = place.take() else { continue };
+            if let Some(memory) = &mut lane.memory {
+                memory.end(lane.qm.file());
             }
         }
     }
@@ -83,9 +111,7 @@ impl<D: Driver> Drop for Channel<D> {
                 );
                 std::mem::forget(pending);
             }
-            if let Some(memory) = &mut lane.memory {
-                memory.end(lane.qm.file());
-            }
         }
+        self.close_lanes();
     }
 }

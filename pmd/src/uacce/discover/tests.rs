@@ -51,6 +51,35 @@ fn a_device_is_what_its_attributes_say() {
 }
 
 #[test]
+fn a_device_that_was_found_is_looked_at_again() {
+    let folder = Folder::new();
+    folder.device("a-0");
+    let before = UacceInfo::read(&folder.roots(), "a-0").unwrap();
+    let again = before.read_again().unwrap();
+    assert_eq!((&again.path, &again.folder, before.difference(&again)), (&before.path, &before.folder, None));
+    for (attribute, value, told) in [
+        ("api", "hisi_qm_v2", "api: hisi_qm_v1 before, hisi_qm_v2 now"),
+        ("flags", "0", "flags: 1 before, 0 now"),
+        ("algorithms", "rsa", "algorithms: rsa, dh before, rsa now"),
+        ("region_mmio_size", "8192", "region_mmio_size: 4096 before, 8192 now"),
+        ("region_dus_size", "4096", "region_dus_size: 86016 before, 4096 now"),
+        ("warpdrive", "heartbeat null", "extensions: "),
+    ] {
+        folder.device("a-0");
+        folder.set("a-0", attribute, value);
+        let now = before.read_again().unwrap();
+        assert!(before.difference(&now).is_some_and(|what| what.contains(told)), "{attribute}");
+    }
+    // What may change: how it is to be used is the same.
+    folder.device("a-0");
+    folder.set("a-0", "priority", "3");
+    folder.set("a-0", "device/numa_node", "0");
+    assert_eq!(before.difference(&before.read_again().unwrap()), None);
+    fs::remove_dir_all(folder.roots().sysfs.join("a-0")).unwrap();
+    assert!(before.read_again().is_err());
+}
+
+#[test]
 fn how_many_queues_are_left_is_always_new() {
     let folder = Folder::new();
     folder.device("a-0");

@@ -111,8 +111,9 @@ fn wrong_results_of_hardware_are_never_given_out() {
     assert_eq!(output.unwrap().data(), [0; 128], "it tells nothing of the key");
 }
 
-/// What is in flight when the device goes comes back once as cancelled, and its packets with it.
-fn goes_away(plan: Plan, go: impl Fn(&Fake)) {
+/// What is in flight when the device goes comes back once as cancelled, and its packets with it. Whether the queue comes back with the
+/// device.
+fn goes_away(plan: Plan, go: impl Fn(&Fake)) -> bool {
     let bench = Bench::new(plan, engines::zip());
     let pack = bench.session(super::zip::zip(ZipOp::Compress, ZipFormat::Zlib));
     let mut queue = bench.queue(8);
@@ -149,21 +150,37 @@ fn goes_away(plan: Plan, go: impl Fn(&Fake)) {
     assert_eq!((queue.recv_burst(&mut again, 9), queue.in_flight(), queue.room()), (8, 0, 8));
     assert!(again.iter().all(|done| (done.status, done.produced) == (Status::Cancelled, 0)));
     drop(again);
-    drop(queue);
     bench.fake.kill(false);
     *bench.fake.lie.lock().unwrap() = None;
     bench.fake.hold(false);
+    let comes_back = comes_back(&*queue);
+    let done = one(&mut *queue, bench.request(pack, b"bytes", 100));
+    assert_eq!(done.status, if comes_back { Status::Ok } else { Status::Cancelled });
+    drop((done, queue));
     assert_eq!(
         one(&mut *bench.queue(8), bench.request(pack, b"bytes", 100)).status,
         Status::Ok,
         "a new one works"
     );
     assert_eq!(bench.pool.stats().in_use, 0);
+    let stats = bench.device.stats();
+    assert_eq!((stats.queues_lost, stats.queues_reopened), (1, u64::from(comes_back)));
+    comes_back
+}
+
+/// Whether the queue of a device that is there again is, too.
+fn comes_back(queue: &dyn Queue) -> bool {
+    let begun = Instant::now();
+    // More than the longest between two attempts.
+    while queue.is_gone() && begun.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    !queue.is_gone()
 }
 
 #[test]
 fn requests_of_a_killed_server_are_cancelled_once() {
-    goes_away(Plan::zip(), |fake| fake.kill(true));
+    assert!(goes_away(Plan::zip(), |fake| fake.kill(true)));
 }
 
 #[test]
@@ -173,7 +190,137 @@ fn a_failed_device_is_told_by_its_words() {
         *fake.lie.lock().unwrap() = Some(9_999);
         fake.hold(false);
     };
-    goes_away(Plan::zip(), nonsense);
+    assert!(!goes_away(Plan::zip(), nonsense), "there is no trust in another queue");
+}
+
+#[test]
+fn a_queue_that_comes_back_has_what_it_had() {
+    let bench = Bench::new(Plan::zip(), engines::zip());
+    let pack = bench.session(super::zip::zip(ZipOp::Compress, ZipFormat::Zlib));
+    let mut queue = bench.queue(8);
+    let mut stream = bench.request(pack, b"bytes", 100);
+    stream.set_stream(bench.device.create_stream(pack).unwrap(), Flush::Sync);
+    let mut stream = one(&mut *queue, stream).request.take_stream().unwrap();
+    for round in 1..=3 {
+        // The lane for the other direction is opened by the first request, or with the queue when it comes back.
+        let unpack = bench.session(super::zip::zip(ZipOp::Decompress, ZipFormat::Zlib));
+        let packed = output(one(&mut *queue, bench.request(pack, b"bytes", 100)));
+        assert_eq!(output(one(&mut *queue, bench.request(unpack, &packed, 100))), b"bytes");
+        let (calls, maps) = (bench.fake.count(abi::START), bench.fake.maps.lock().unwrap().len());
+        assert_eq!((calls, bench.fake.open.load(Ordering::SeqCst)), (2 * round, 2));
+        bench.fake.hold(true);
+        (0..5).for_each(|n| queue.send(bench.request(pack, b"bytes", 100).with_tag(n)).unwrap());
+        bench.fake.kill(true);
+        let begun = Instant::now();
+        while !queue.is_gone() {
+            assert!(queue.recv().is_none() || queue.is_gone());
+            assert!(begun.elapsed() < PATIENCE);
+        }
+        bench.fake.maps.lock().unwrap().clear(); // a server's that is dead
+        bench.fake.kill(false);
+        bench.fake.hold(false);
+        assert!(comes_back(&*queue));
+        // What it owed it gives still: what it was sent before is cancelled, and what it is sent now is done.
+        let owed = queue.in_flight() as u64;
+        assert!((4..=5).contains(&owed) && queue.room() as u64 == 8 - owed);
+        queue.send(bench.request(pack, b"bytes", 100).with_tag(9)).unwrap();
+        assert_eq!((queue.in_flight() as u64, queue.room() as u64), (owed + 1, 7 - owed));
+        for n in 5 - owed..5 {
+            let done = queue.recv().unwrap();
+            assert_eq!((done.request.tag, done.status), (n, Status::Cancelled));
+        }
+        let done = next(&mut *queue);
+        assert_eq!((done.request.tag, done.status), (9, Status::Ok));
+        assert_eq!(bench.fake.maps.lock().unwrap().len(), maps, "it knows the memory that the last one knew");
+        drop(done);
+        // What a server knew of a stream is gone with it.
+        let mut request = bench.request(pack, b"bytes", 100);
+        request.set_stream(stream, Flush::Sync);
+        let mut done = one(&mut *queue, request);
+        stream = done.request.take_stream().unwrap();
+        assert_eq!(done.status, Status::BadStream);
+        stream.restart();
+        let mut request = bench.request(pack, b"bytes", 100);
+        request.set_stream(stream, Flush::Sync);
+        let mut done = one(&mut *queue, request);
+        assert_eq!(done.status, Status::Ok);
+        stream = done.request.take_stream().unwrap();
+    }
+    let stats = bench.device.stats();
+    assert_eq!((stats.queues_lost, stats.queues_reopened), (3, 3));
+    drop(queue);
+    assert_eq!((bench.pool.stats().in_use, bench.fake.open.load(Ordering::SeqCst)), (0, 0));
+}
+
+#[test]
+fn a_device_that_comes_back_as_another_one_is_not_used() {
+    let bench = Bench::new(Plan::hpre(), engines::rsa());
+    let session = bench.session(sign());
+    let mut queue = bench.queue(4);
+    let mut other = (*bench.fake.info()).clone();
+    other.algorithms.pop();
+    let what = bench.fake.info().difference(&other);
+    assert_eq!(what.as_deref(), Some("algorithms: rsa, dh before, rsa now"));
+    *bench.fake.next.lock().unwrap() = Some(other);
+    bench.fake.hold(true);
+    queue.send(bench.request(session, b"message", 128)).unwrap();
+    bench.fake.kill(true);
+    assert_eq!(next(&mut *queue).status, Status::Cancelled);
+    bench.fake.hold(false);
+    bench.fake.kill(false);
+    assert!(!comes_back(&*queue));
+    assert_eq!(one(&mut *queue, bench.request(session, b"message", 128)).status, Status::Cancelled);
+    *bench.fake.next.lock().unwrap() = None;
+    assert!(comes_back(&*queue));
+    assert_eq!(one(&mut *queue, bench.request(session, b"message", 128)).status, Status::Ok);
+}
+
+#[test]
+fn a_queue_that_is_dropped_while_its_device_is_gone_leaves_nothing() {
+    let bench = Bench::new(Plan::hpre(), engines::rsa());
+    let session = bench.session(sign());
+    let mut queues = [bench.queue(4), bench.queue(4)];
+    bench.fake.hold(true);
+    queues.iter_mut().for_each(|queue| queue.send(bench.request(session, b"message", 128)).unwrap());
+    bench.fake.kill(true);
+    queues.iter_mut().for_each(|queue| assert_eq!(next(&mut **queue).status, Status::Cancelled));
+    // One before the next is there, and one with it, which nobody has taken.
+    let [first, second] = queues;
+    drop(first);
+    bench.fake.kill(false);
+    bench.fake.hold(false);
+    assert!(comes_back(&*second));
+    drop(second);
+    let Bench { fake, desk } = bench;
+    let pool = desk.pool.clone();
+    drop(desk);
+    let begun = Instant::now();
+    // The keeper of its device is gone, too.
+    while fake.users() > 1 {
+        assert!(begun.elapsed() < PATIENCE, "{} users", fake.users());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!((pool.stats().in_use, fake.open.load(Ordering::SeqCst)), (0, 0));
+}
+
+#[test]
+fn a_child_has_no_queue_whose_device_has_gone() {
+    let bench = Bench::new(Plan::hpre(), engines::rsa());
+    let session = bench.session(sign());
+    let mut queue = bench.queue(4);
+    bench.fake.hold(true);
+    queue.send(bench.request(session, b"message", 128)).unwrap();
+    bench.fake.kill(true);
+    assert_eq!(next(&mut *queue).status, Status::Cancelled);
+    bench.fake.kill(false);
+    bench.fake.hold(false);
+    assert!(comes_back(&*queue));
+    let mut waiting = vec![bench.request(session, b"message", 128)];
+    assert!(holds_in_a_child(|| {
+        let nothing = queue.send_burst(&mut waiting) == 0 && queue.recv().is_none();
+        nothing && queue.is_gone() && (queue.room(), queue.in_flight()) == (0, 0)
+    }));
+    assert_eq!((queue.send_burst(&mut waiting), next(&mut *queue).status), (1, Status::Ok));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::*;
 use crate::device::Flush;
 use crate::engine::rsa::RsaScheme;
 use crate::engine::zip::{ZipFormat, ZipOp};
-use crate::uacce::discover::Roots;
+use crate::uacce::discover::{DiscoverError, Roots};
 use crate::uacce::file::{Heard, QueueFile};
 use crate::uacce::serve::{
     Accelerator, CoreConfig, DeviceConfig, Function, Process, QueueFile as ServedFile, Server, ServerConfig,
@@ -38,6 +38,10 @@ fn me() -> Process {
 impl Opener for Direct {
     fn open(&self, _path: &Path) -> io::Result<Box<dyn QueueFile>> {
         Ok(Box::new(DirectFile(self.0.open(me())?)))
+    }
+
+    fn look(&self, info: &UacceInfo) -> Result<UacceInfo, DiscoverError> {
+        Ok(info.clone())
     }
 }
 
