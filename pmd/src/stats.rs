@@ -106,9 +106,9 @@ pub struct DeviceStats {
     pub bytes_in: u64,
     /// Bytes of output.
     pub bytes_out: u64,
-    /// Queues whose device has gone away, as another process's devices may.
+    /// Times that a queue was lost because the device has gone away, as another process's devices may.
     pub queues_lost: u64,
-    /// How many of these were opened anew since.
+    /// Times that a lost queue was opened anew.
     pub queues_reopened: u64,
 }
 

@@ -99,7 +99,7 @@ fn device(d: &DeviceSnapshot, colour: bool) -> Vec<String> {
     }
     if t.queues_lost > 0 {
         warn(format!(
-            "it went away from {} of its queues, of which {} were opened anew",
+            "its queues were lost {} times, and opened anew {} times",
             t.queues_lost, t.queues_reopened
         ));
     }
@@ -283,7 +283,7 @@ mod tests {
         let parts = [
             "3 of its results did not pass",
             "2 of its batches",
-            "5 of its queues, of which 4 were",
+            "lost 5 times, and opened anew 4 times",
             "has died",
         ];
         for (line, part) in plain[2..].iter().zip(parts) {

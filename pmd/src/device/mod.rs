@@ -55,7 +55,8 @@ pub trait Queue: Send {
     fn in_flight(&self) -> usize;
 
     /// Whether the device has gone away: the queue gives back what it had, and whatever it is sent from then on, as
-    /// [`Status::Cancelled`]. A queue of another process's device is there again when the device is.
+    /// [`Status::Cancelled`]. The queue of a device of another process may come
+    /// back, with the device.
     fn is_gone(&self) -> bool {
         false
     }

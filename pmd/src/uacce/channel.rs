@@ -14,7 +14,6 @@ use warpdrive_mempool::DomainView;
 use super::driver::{Ask, Begun, Carried, Driver, Parts};
 use super::error::{Lost, UacceError};
 use super::fork::{Kept, Lineage};
-use super::keeper::FIRST;
 use super::memory::Replayed;
 use super::queue::{Entry, QmQueue};
 use crate::clock;
@@ -26,7 +25,7 @@ use crate::engine::{Outcome, Report, completion};
 mod again;
 mod end;
 
-use self::again::Next;
+use self::again::Place;
 
 /// How long a completion is waited for by polling memory, before a call waits.
 const SPIN: Duration = Duration::from_micros(20);
@@ -53,12 +52,14 @@ pub(super) struct Channel<D: Driver> {
     lineage: Lineage,
     depth: usize,
     in_flight: usize,
+    /// Once the device is gone, if there is to be another queue: where that will be.
+    next: Option<Place<D>>,
 }
 
 /// What a child must not touch.
 struct State<D: Driver> {
     parts: Arc<Parts<D::Session>>,
-    /// `None` once the device is gone, with all that this has taken for it.
+    /// `None` once the device is gone and has nothing of it any more.
     driver: Option<D>,
     view: DomainView,
     sessions: Reader<D::Session>,
@@ -66,11 +67,8 @@ struct State<D: Driver> {
     done: VecDeque<Completion>,
     meter: SharedMeter,
     lost: Option<Lost>,
-    /// Once the device is gone: where the queue will be that replaces this one.
-    next: Option<Next<D>>,
-    opened: Instant,
-    /// How long the next one is waited for, at first.
-    pause: Duration,
+    /// Of a queue that has replaced another: when it came, and the pause before the attempt that succeeded.
+    opened: Option<(Instant, Duration)>,
 }
 
 impl<D: Driver> Channel<D> {
@@ -94,9 +92,7 @@ impl<D: Driver> Channel<D> {
             done: VecDeque::with_capacity(depth),
             meter,
             lost: None,
-            next: None,
-            opened: Instant::now(),
-            pause: FIRST,
+            opened: None,
         };
         let mut wanted: Vec<usize> = parts.sessions.now().all().map(D::lane).collect();
         if wanted.is_empty() {
@@ -104,7 +100,8 @@ impl<D: Driver> Channel<D> {
             wanted.push(0);
         }
         let lanes = D::LANES.iter().map(|_| None).collect();
-        let mut this = Self { lanes, kept: Kept::new(state, lineage), lineage, depth, in_flight: 0 };
+        let mut this =
+            Self { lanes, kept: Kept::new(state, lineage), lineage, depth, in_flight: 0, next: None };
         for lane in wanted {
             if this.lanes[lane].is_none() {
                 this.open_lane(lane)?;
@@ -383,7 +380,7 @@ impl<D: Driver> Queue for Channel<D> {
 
     fn is_gone(&self) -> bool {
         self.lineage.is_left()
-            || self.kept.lost.is_some() && self.kept.next.as_ref().is_none_or(|next| next.is_empty())
+            || self.kept.lost.is_some() && self.next.as_ref().is_none_or(|next| next.is_empty())
     }
 
     fn in_flight(&self) -> usize {

@@ -249,6 +249,7 @@ impl UacceInfo {
             .or_else(|| differs("flags", self.flags.to_string(), now.flags.to_string()))
             .or_else(|| differs("algorithms", self.algorithms.join(", "), now.algorithms.join(", ")))
             .or_else(|| differs("region_mmio_size", self.mmio_bytes.to_string(), now.mmio_bytes.to_string()))
+            .or_else(|| now.isolated.then(|| "it has been isolated".to_owned()))
             .or_else(|| differs("region_dus_size", self.dus_bytes.to_string(), now.dus_bytes.to_string()))
             .or_else(|| {
                 differs("extensions", format!("{:?}", self.extensions), format!("{:?}", now.extensions))

@@ -83,6 +83,8 @@ pub(super) struct Shared {
     pub(super) open: AtomicUsize,
     /// The server is gone.
     pub(super) killed: AtomicBool,
+    /// It says that it has failed.
+    pub(super) failed: AtomicBool,
     /// Nothing is taken for now.
     pub(super) held: AtomicBool,
     /// Completions of a burst come backwards.
@@ -122,6 +124,7 @@ impl Fake {
             doorbells: Mutex::default(),
             open: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             held: AtomicBool::new(false),
             backwards: AtomicBool::new(false),
             lie: Mutex::default(),
@@ -366,6 +369,11 @@ impl Server {
             if self.device.killed.load(Ordering::SeqCst) {
                 self.dead.store(true, Ordering::SeqCst);
                 break;
+            }
+            if self.device.failed.load(Ordering::SeqCst) {
+                for at in [self.layout.tx_failed(), self.layout.rx_failed()] {
+                    self.regions.word(dus() + at).store(1, Ordering::Release);
+                }
             }
             beat += 1;
             self.regions.word(abi::HEARTBEAT_AT).store(beat, Ordering::Relaxed);

@@ -158,7 +158,8 @@ pub fn bring(descriptor: &OwnedFd, pages: &Pages, bytes: &[u8]) {
 pub fn is_wanted(descriptor: &OwnedFd) {
     let mut one = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one element, as it is told.
-    assert_eq!(unsafe { libc::poll(&raw mut one, 1, 60_000) }, 1, "nobody wants the page");
+    let heard = unsafe { libc::poll(&raw mut one, 1, 60_000) };
+    assert_eq!((heard, one.revents), (1, libc::POLLIN), "nobody wants the page");
 }
 
 /// Pages that nobody brings: whoever touches them waits until the descriptor is closed.
@@ -169,7 +170,7 @@ pub fn nobody_brings(pages: &Pages) -> OwnedFd {
     const MISSING: u64 = 1;
     // SAFETY: a system call that takes a number; the descriptor is owned right away.
     let fd = unsafe {
-        let raw = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC);
+        let raw = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK);
         assert!(raw >= 0, "userfaultfd: {}", io::Error::last_os_error());
         OwnedFd::from_raw_fd(raw as i32)
     };

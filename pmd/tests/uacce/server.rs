@@ -7,11 +7,16 @@ use warpdrive_pmd::uacce::abi;
 use crate::child::{Child, Role, Stage};
 use crate::entries::{Rsa, answers, code, compresses};
 use crate::lab::{HPRE, LONG, Lab, QUEUES, ZIP, available, hpre, serve, soon, zip};
+use crate::memory::{PAGE, Pages, bring, is_wanted, nobody_brings};
 use crate::queue::{Queue, call, errno, open, poll};
 use crate::space::space;
 
-pub const ROLES: &[(&str, Role)] =
-    &[("serves", serves), ("waits for the end", waits_for_the_end), ("outlives a server", outlives_a_server)];
+pub const ROLES: &[(&str, Role)] = &[
+    ("serves", serves),
+    ("waits for the end", waits_for_the_end),
+    ("brings a page late", brings_a_page_late),
+    ("outlives a server", outlives_a_server),
+];
 
 /// A server in a process of its own, which can be killed and looked at.
 pub struct Serving(Child);
@@ -108,6 +113,32 @@ fn waits_for_the_end(stage: &Stage) {
         assert_eq!(errno(call(file, abi::PUT_Q, &mut [])), Some(libc::ENOTCONN));
     }
     assert_eq!(errno(open(stage, HPRE)), Some(libc::ENOENT));
+}
+
+#[test]
+fn what_a_server_is_writing_when_it_stops_is_there_before_its_users_hear_of_the_end() {
+    let Some(mut lab) = Lab::new() else { return };
+    let mut child = lab.child("brings a page late");
+    child.hears("wanted");
+    lab.stop_server();
+    child.hears("written");
+    child.ends();
+}
+
+fn brings_a_page_late(stage: &Stage) {
+    let (mut hpre, rsa, output) = (Queue::start(stage, HPRE, 0), Rsa::public(), Pages::new(PAGE));
+    let descriptor = nobody_brings(&output);
+    hpre.send(&rsa.entry_at(rsa.key.as_ptr() as u64, rsa.input.as_ptr() as u64, output.address()));
+    is_wanted(&descriptor);
+    stage.tell("wanted");
+    // The server has been told to stop by then, and waits.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(hpre.has_failed(), (false, false));
+    bring(&descriptor, &output, &[]);
+    soon("the end", || hpre.has_failed() == (true, true));
+    assert!(output.get(0, rsa.result.len()) == rsa.result, "its memory was given back too early");
+    stage.tell("written");
+    stage.wait();
 }
 
 #[test]

@@ -23,8 +23,12 @@ impl DeviceReport {
         counter("device_errors_total", "Requests that the device completed with an error.", stats.errors);
         counter("device_input_bytes_total", "Bytes that the device took.", stats.bytes_in);
         counter("device_output_bytes_total", "Bytes that the device gave.", stats.bytes_out);
-        counter("device_queues_lost_total", "Queues whose device went away.", stats.queues_lost);
-        counter("device_queues_reopened_total", "Queues that were opened anew since.", stats.queues_reopened);
+        counter("device_queues_lost_total", "Times that a queue was lost.", stats.queues_lost);
+        counter(
+            "device_queues_reopened_total",
+            "Times that a lost queue was opened anew.",
+            stats.queues_reopened,
+        );
         let mut failed = out.family(Kind::Gauge, "device_failed", "1 if the device has died.");
         failed.add(&labels, u64::from(stats.failed));
         let (mut sum, mut requests) = (0, 0);

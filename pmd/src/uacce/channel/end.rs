@@ -22,11 +22,11 @@ impl<D: Driver> Channel<D> {
         }
         self.kept.lost = Some(lost);
         self.kept.parts.keeper.count_lost();
-        let mut is_back = true;
+        let mut given_back = true;
         for at in 0..self.lanes.len() {
             let Some(lane) = &mut self.lanes[at] else { continue };
             let halted = halt(&mut lane.qm);
-            is_back &= halted;
+            given_back &= halted;
             for place in 0..lane.pending.len() {
                 let Some(pending) = self.lanes[at].as_mut().and_then(|lane| lane.pending[place].take())
                 else {
@@ -44,32 +44,27 @@ impl<D: Driver> Channel<D> {
                 self.answer(request, stream, Err(Status::Cancelled), Report::default());
             }
         }
-        self.go_on_without(lost, is_back);
+        self.go_on_without(lost, given_back);
     }
 
-    /// The device has nothing of this queue any more, or it is not known to have nothing.
-    fn go_on_without(&mut self, lost: Lost, is_back: bool) {
+    /// What is in flight is settled. Whether the device has given everything back is known.
+    fn go_on_without(&mut self, lost: Lost, given_back: bool) {
         let name = &self.kept.parts.name;
         let what = match lost {
-            Lost::Device if is_back => "the device has failed",
-            Lost::Server if is_back => "who serves the device is gone",
-            // There is no trust in another queue, or there may be memory of this one that is not ours yet.
-            _ => return tracing::error!("device {name:?}: {lost}"),
+            Lost::Device => "the device has failed",
+            Lost::Server => "who serves the device is gone",
+            Lost::Nonsense | Lost::Child => "the device writes completions of nothing that was sent",
         };
-        tracing::error!("device {name:?}: {what}. A queue is opened anew when it is back");
-        // Its place among the queues of the device may be needed for the next, and so may its memory.
-        self.close_lanes();
+        if !given_back || matches!(lost, Lost::Nonsense | Lost::Child) {
+            // There is memory that may not be ours yet, or no reason to trust another queue.
+            tracing::error!(
+                "device {name:?}: {what}. Its queue is not opened anew. Remedy: start this program anew"
+            );
+            return;
+        }
+        tracing::error!("device {name:?}: {what}. Its queue is opened anew when the device is back");
         self.kept.driver = None;
         self.ask_for_next();
-    }
-
-    fn close_lanes(&mut self) {
-        for place in &mut self.lanes {
-            let Some(mut lane) = place.take() else { continue };
-            if let Some(memory) = &mut lane.memory {
-                memory.end(lane.qm.file());
-            }
-        }
     }
 }
 
@@ -110,8 +105,12 @@ impl<D: Driver> Drop for Channel<D> {
                     pending.len()
                 );
                 std::mem::forget(pending);
+                // And the memory that it has for them.
+                std::mem::forget(self.kept.driver.take());
+            }
+            if let Some(memory) = &mut lane.memory {
+                memory.end(lane.qm.file());
             }
         }
-        self.close_lanes();
     }
 }

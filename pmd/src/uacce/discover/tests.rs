@@ -64,6 +64,7 @@ fn a_device_that_was_found_is_looked_at_again() {
         ("region_mmio_size", "8192", "region_mmio_size: 4096 before, 8192 now"),
         ("region_dus_size", "4096", "region_dus_size: 86016 before, 4096 now"),
         ("warpdrive", "heartbeat null", "extensions: "),
+        ("isolate", "1", "it has been isolated"),
     ] {
         folder.device("a-0");
         folder.set("a-0", attribute, value);

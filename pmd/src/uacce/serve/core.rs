@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
 
@@ -23,6 +23,8 @@ use crate::idle::{Idle, IdlePolicy};
 const PATIENCE: Duration = Duration::from_millis(2);
 /// How often it says that it lives.
 const BEAT: Duration = Duration::from_millis(20);
+/// How long an end waits for agents.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Entries that are taken from a queue before the others are looked at.
 const AT_ONCE: usize = 16;
 /// Completions that are received at once.
@@ -135,11 +137,23 @@ impl Core {
                 self.bury();
             }
             Order::Stop => {
+                self.let_agents_finish();
                 self.queues.iter_mut().flatten().for_each(Served::fail);
                 return false;
             }
         }
         true
+    }
+
+    /// What agents are copying ends before users hear that it is over and take their memory back. One that waits for its own process
+    /// has that to blame.
+    fn let_agents_finish(&mut self) {
+        let begun = Instant::now();
+        let mut agents: Vec<_> = self.tenants.iter_mut().flatten().map(|tenant| &mut tenant.agent).collect();
+        while agents.iter().any(|agent| agent.away() > 0) && begun.elapsed() < FAREWELL {
+            agents.iter_mut().for_each(|agent| while agent.recv().is_some() {});
+            std::thread::yield_now();
+        }
     }
 
     fn tenant_of(&self, space: &Arc<Space>) -> Option<usize> {

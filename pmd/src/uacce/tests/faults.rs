@@ -112,8 +112,8 @@ fn wrong_results_of_hardware_are_never_given_out() {
 }
 
 /// What is in flight when the device goes comes back once as cancelled, and its packets with it. Whether the queue comes back with the
-/// device.
-fn goes_away(plan: Plan, go: impl Fn(&Fake)) -> bool {
+/// device is known.
+fn goes_away(plan: Plan, back: bool, go: impl Fn(&Fake)) {
     let bench = Bench::new(plan, engines::zip());
     let pack = bench.session(super::zip::zip(ZipOp::Compress, ZipFormat::Zlib));
     let mut queue = bench.queue(8);
@@ -152,10 +152,16 @@ fn goes_away(plan: Plan, go: impl Fn(&Fake)) -> bool {
     drop(again);
     bench.fake.kill(false);
     *bench.fake.lie.lock().unwrap() = None;
+    bench.fake.failed.store(false, Ordering::SeqCst);
+    bench.fake.refuse.lock().unwrap().clear();
     bench.fake.hold(false);
-    let comes_back = comes_back(&*queue);
+    if back {
+        comes_back(&*queue);
+    } else {
+        stays_away(&*queue);
+    }
     let done = one(&mut *queue, bench.request(pack, b"bytes", 100));
-    assert_eq!(done.status, if comes_back { Status::Ok } else { Status::Cancelled });
+    assert_eq!(done.status, if back { Status::Ok } else { Status::Cancelled });
     drop((done, queue));
     assert_eq!(
         one(&mut *bench.queue(8), bench.request(pack, b"bytes", 100)).status,
@@ -164,33 +170,76 @@ fn goes_away(plan: Plan, go: impl Fn(&Fake)) -> bool {
     );
     assert_eq!(bench.pool.stats().in_use, 0);
     let stats = bench.device.stats();
-    assert_eq!((stats.queues_lost, stats.queues_reopened), (1, u64::from(comes_back)));
-    comes_back
+    assert_eq!((stats.queues_lost, stats.queues_reopened), (1, u64::from(back)));
 }
 
-/// Whether the queue of a device that is there again is, too.
-fn comes_back(queue: &dyn Queue) -> bool {
+/// The queue of a device that is there again is, too.
+#[track_caller]
+fn comes_back(queue: &dyn Queue) {
     let begun = Instant::now();
-    // More than the longest between two attempts.
-    while queue.is_gone() && begun.elapsed() < Duration::from_secs(3) {
+    while queue.is_gone() {
+        assert!(begun.elapsed() < PATIENCE, "it does not come back");
         std::thread::sleep(Duration::from_millis(1));
     }
-    !queue.is_gone()
+}
+
+#[track_caller]
+fn stays_away(queue: &dyn Queue) {
+    // More than the longest between two attempts.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(queue.is_gone(), "it comes back");
 }
 
 #[test]
 fn requests_of_a_killed_server_are_cancelled_once() {
-    assert!(goes_away(Plan::zip(), |fake| fake.kill(true)));
+    goes_away(Plan::zip(), true, |fake| fake.kill(true));
 }
 
 #[test]
-fn a_failed_device_is_told_by_its_words() {
-    // By the completions' side: the words themselves are tested with the queue.
+fn requests_of_a_device_that_has_failed_are_cancelled_once() {
+    let fail = |fake: &Fake| {
+        // So that there is no other queue before the test wants one.
+        fake.refuse.lock().unwrap().insert(0, Errno::NODEV);
+        fake.failed.store(true, Ordering::SeqCst);
+    };
+    goes_away(Plan::zip(), true, fail);
+}
+
+#[test]
+fn a_device_that_completes_what_was_not_sent_gets_no_other_queue() {
     let nonsense = |fake: &Fake| {
         *fake.lie.lock().unwrap() = Some(9_999);
         fake.hold(false);
     };
-    assert!(!goes_away(Plan::zip(), nonsense), "there is no trust in another queue");
+    goes_away(Plan::zip(), false, nonsense);
+}
+
+#[test]
+fn a_queue_that_is_not_given_back_keeps_its_memory_and_has_no_successor() {
+    let bench = Bench::new(Plan::hpre(), engines::rsa());
+    let session = bench.session(sign());
+    let mut queue = bench.queue(4);
+    bench.fake.hold(true);
+    for n in 0..3 {
+        queue.send(bench.request(session, b"message", 128).with_tag(n)).unwrap();
+    }
+    bench.fake.refuse.lock().unwrap().insert(abi::PUT_Q, Errno::BUSY);
+    bench.fake.failed.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    while !queue.is_gone() {
+        assert!(queue.recv().is_none() && begun.elapsed() < PATIENCE);
+    }
+    assert_eq!((queue.in_flight(), queue.room(), bench.pool.stats().in_use), (0, 4, 6));
+    bench.fake.refuse.lock().unwrap().clear();
+    bench.fake.failed.store(false, Ordering::SeqCst);
+    bench.fake.hold(false);
+    stays_away(&*queue);
+    let done = one(&mut *queue, bench.request(session, b"message", 128));
+    assert_eq!(done.status, Status::Cancelled);
+    drop((done, queue));
+    assert_eq!(bench.pool.stats().in_use, 6, "nobody knows whether the device will write there");
+    let stats = bench.device.stats();
+    assert_eq!((stats.queues_lost, stats.queues_reopened), (1, 0));
 }
 
 #[test]
@@ -219,7 +268,7 @@ fn a_queue_that_comes_back_has_what_it_had() {
         bench.fake.maps.lock().unwrap().clear(); // a server's that is dead
         bench.fake.kill(false);
         bench.fake.hold(false);
-        assert!(comes_back(&*queue));
+        comes_back(&*queue);
         // What it owed it gives still: what it was sent before is cancelled, and what it is sent now is done.
         let owed = queue.in_flight() as u64;
         assert!((4..=5).contains(&owed) && queue.room() as u64 == 8 - owed);
@@ -268,10 +317,10 @@ fn a_device_that_comes_back_as_another_one_is_not_used() {
     assert_eq!(next(&mut *queue).status, Status::Cancelled);
     bench.fake.hold(false);
     bench.fake.kill(false);
-    assert!(!comes_back(&*queue));
+    stays_away(&*queue);
     assert_eq!(one(&mut *queue, bench.request(session, b"message", 128)).status, Status::Cancelled);
     *bench.fake.next.lock().unwrap() = None;
-    assert!(comes_back(&*queue));
+    comes_back(&*queue);
     assert_eq!(one(&mut *queue, bench.request(session, b"message", 128)).status, Status::Ok);
 }
 
@@ -289,7 +338,7 @@ fn a_queue_that_is_dropped_while_its_device_is_gone_leaves_nothing() {
     drop(first);
     bench.fake.kill(false);
     bench.fake.hold(false);
-    assert!(comes_back(&*second));
+    comes_back(&*second);
     drop(second);
     let Bench { fake, desk } = bench;
     let pool = desk.pool.clone();
@@ -314,12 +363,18 @@ fn a_child_has_no_queue_whose_device_has_gone() {
     assert_eq!(next(&mut *queue).status, Status::Cancelled);
     bench.fake.kill(false);
     bench.fake.hold(false);
-    assert!(comes_back(&*queue));
+    comes_back(&*queue);
     let mut waiting = vec![bench.request(session, b"message", 128)];
+    let mut queue = Some(queue);
     assert!(holds_in_a_child(|| {
+        let Some(mut queue) = queue.take() else { return false };
         let nothing = queue.send_burst(&mut waiting) == 0 && queue.recv().is_none();
-        nothing && queue.is_gone() && (queue.room(), queue.in_flight()) == (0, 0)
+        let nothing = nothing && queue.is_gone() && (queue.room(), queue.in_flight()) == (0, 0);
+        // With the one that waits in its place.
+        drop(queue);
+        nothing
     }));
+    let mut queue = queue.unwrap();
     assert_eq!((queue.send_burst(&mut waiting), next(&mut *queue).status), (1, Status::Ok));
 }
 
