@@ -330,23 +330,40 @@ impl Endless {
         ))
     }
 
-    /// Waits until packets go out by queues that were lost and opened anew so often.
+    /// Waits until packets go out by queues that were lost, and opened anew, so often at least.
     #[track_caller]
     fn works(&self, times: u64) {
-        let counts = [vec![times; 2], vec![times; 2]];
-        let before = std::cell::Cell::new(None);
-        wait_until(&format!("it works, for the time {times}: {}", self.text("stderr")), || {
-            let Some((now, sent)) = self.numbers().filter(|(now, _)| *now == counts) else { return false };
-            assert_eq!(now, counts);
-            before.replace(before.get().or(Some(sent))).is_some_and(|before| sent > before)
-        });
+        let (deadline, mut before) = (Instant::now() + PATIENCE, None);
+        loop {
+            if let Some(([lost, reopened], sent)) = self.numbers()
+                && lost == reopened
+                && lost.len() == 2
+                && lost.iter().all(|lost| *lost >= times)
+                && sent > *before.get_or_insert(sent)
+            {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not work, for the time {times}: {}",
+                self.text("stderr")
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Asks it to end: its numbers, and what it has said.
     fn ends(mut self) -> (Statistics, String) {
         // SAFETY: the child was not waited for yet, so the id is still its own.
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) }, 0);
-        let status = self.child.wait().expect("wait");
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
         let (text, said) = (self.text("stdout"), self.text("stderr"));
         assert_eq!(status.code(), Some(0), "{said}");
         let all: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");

@@ -106,7 +106,7 @@ pub struct DeviceStats {
     pub bytes_in: u64,
     /// Bytes of output.
     pub bytes_out: u64,
-    /// Times that a queue was lost because the device has gone away, as another process's devices may.
+    /// Times that a queue was lost because its device has gone away, has failed or makes no sense.
     pub queues_lost: u64,
     /// Times that a lost queue was opened anew.
     pub queues_reopened: u64,

@@ -264,7 +264,7 @@ impl Proxy {
     /// Insists that nothing is left when all clients and servers have closed their connections, and ends it.
     #[track_caller]
     pub fn leaves_nothing(self) {
-        self.has_nothing_left(self.fds.len());
+        self.has_nothing_left(|_| true);
         self.terminate();
         self.ends_well();
     }
@@ -272,10 +272,10 @@ impl Proxy {
     /// As [`leaves_nothing`](Self::leaves_nothing), and that it has told of a device that was gone for a while.
     #[track_caller]
     pub fn leaves_nothing_but_warnings(self) {
-        // Fewer: those of devices that are gone, if they are.
-        let devices = self.fds.iter().filter(|fd| fd.contains("/expose/dev/")).count();
-        let now = self.fds_now().iter().filter(|fd| fd.contains("/expose/dev/")).count();
-        self.has_nothing_left(self.fds.len() - devices + now);
+        // Of devices that are gone there are none, in a while.
+        self.has_nothing_left(|fd| !fd.contains("/expose/dev/"));
+        let devices = |fds: &[String]| fds.iter().filter(|fd| fd.contains("/expose/dev/")).count();
+        assert!(devices(&self.fds_now()) <= devices(&self.fds));
         self.terminate();
         let stderr = self.ends();
         let expected =
@@ -286,12 +286,13 @@ impl Proxy {
     }
 
     #[track_caller]
-    fn has_nothing_left(&self, fds: usize) {
+    fn has_nothing_left(&self, counts: impl Fn(&str) -> bool) {
         self.wait_until("no connections, and no handshakes parked", |m| {
             m.sum("connections_open", &[]) == 0 && m.sum("handshakes_parked", &[]) == 0
         });
         let deadline = Instant::now() + PATIENCE;
-        while self.fds_now().len() != fds {
+        let count = |fds: &[String]| fds.iter().filter(|fd| counts(fd)).count();
+        while count(&self.fds_now()) != count(&self.fds) {
             let (before, now) = (&self.fds, self.fds_now());
             assert!(Instant::now() < deadline, "descriptors are left\nbefore {before:#?}\nnow {now:#?}");
             std::thread::sleep(Duration::from_millis(10));

@@ -30,8 +30,8 @@ pub struct UacceOptions {
 
 /// An accelerator of Kunpeng's kind: hardware, or a device of `warpdrive serve`.
 ///
-/// It costs some memory for keys and streams, and a thread that sleeps, until a queue is requested. Each queue opens the queue file, once for each thing the device is to do: ZIP
-/// devices compress by one and decompress by another.
+/// Until a queue is requested it costs some memory for keys and streams, and a thread, which sleeps unless a queue is lost. Each queue
+/// opens the queue file, once for each thing the device is to do: ZIP devices compress by one and decompress by another.
 pub struct UacceDevice {
     info: Arc<UacceInfo>,
     device: Kept<Box<dyn Device>>,

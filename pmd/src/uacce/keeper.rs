@@ -125,7 +125,7 @@ impl Shared {
         let mut errands = Vec::new();
         while self.wait(&mut errands) {
             let now = Instant::now();
-            // Not with the lock: an errand that ends may be the last that keeps the device, and so the owner of this thread.
+            // Not with the lock: an attempt may be the last that keeps the device, and so the owner of this thread.
             errands.retain_mut(|errand| errand.next > now || self.go(errand));
         }
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn errands_do_not_wait_for_each_others_pauses_and_the_unwanted_are_dropped() {
+    fn errands_are_tried_side_by_side_and_the_unwanted_are_dropped() {
         let keeper = Keeper::start("a").unwrap();
         let (told, hear) = mpsc::channel();
         let of_first = told.clone();
@@ -220,6 +220,20 @@ mod tests {
         });
         assert!(hear.iter().any(|n| n == 2));
         assert!(hear.iter().take(3).all(|n| n == 1), "the first is still tried, the second is not");
+    }
+
+    #[test]
+    fn an_errand_that_is_due_later_keeps_none_waiting() {
+        let keeper = Keeper::start("a").unwrap();
+        keeper.ask(Duration::from_secs(3600), |_| Attempt::Done);
+        let (told, hear) = mpsc::channel();
+        // It sleeps until then, or will.
+        std::thread::sleep(Duration::from_millis(20));
+        keeper.ask(Duration::ZERO, move |_| {
+            told.send(()).unwrap();
+            Attempt::Done
+        });
+        assert_eq!(hear.recv_timeout(Duration::from_secs(20)), Ok(()));
     }
 
     #[test]

@@ -131,8 +131,13 @@ fn brings_a_page_late(stage: &Stage) {
     hpre.send(&rsa.entry_at(rsa.key.as_ptr() as u64, rsa.input.as_ptr() as u64, output.address()));
     is_wanted(&descriptor);
     stage.tell("wanted");
-    // The server has been told to stop by then, and waits.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    // When it has been told to stop, and waits, the server's heart stands still.
+    let beat = || hpre.mmio.word(abi::HEARTBEAT_AT).load(std::sync::atomic::Ordering::SeqCst);
+    soon("a heart that stands still", || {
+        let before = beat();
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        beat() == before
+    });
     assert_eq!(hpre.has_failed(), (false, false));
     bring(&descriptor, &output, &[]);
     soon("the end", || hpre.has_failed() == (true, true));

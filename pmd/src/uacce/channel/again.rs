@@ -1,5 +1,6 @@
 //! How a queue whose device has gone is had again, when the device is back.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,7 @@ struct Order<D: Driver> {
     parts: Weak<Parts<D::Session>>,
     depth: usize,
     meter: SharedMeter,
-    /// What was lost is closed first: the next queue may need its place among those of the device.
+    /// What was lost is closed before the first attempt: the next queue may need its place among those of the device.
     lost: Vec<Lane<D>>,
     place: Weak<ArrayQueue<Channel<D>>>,
 }
@@ -75,6 +76,8 @@ impl<D: Driver> Order<D> {
             Err(cause) => return Attempt::Failed(cause),
         };
         channel.kept.opened = Some((Instant::now(), pause));
+        // That of the lost queue replaces it; large memory is not for a worker to give back.
+        channel.kept.done = VecDeque::new();
         let Some(place) = self.place.upgrade() else { return Attempt::Unwanted };
         // Before anybody can see it.
         parts.keeper.count_reopened();

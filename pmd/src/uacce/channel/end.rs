@@ -13,6 +13,9 @@ use crate::uacce::driver::Driver;
 use crate::uacce::error::Lost;
 use crate::uacce::queue::{Entry, QmQueue};
 
+/// How long completions are waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl<D: Driver> Channel<D> {
     /// The device is gone: what it has is given back, once.
     #[cold]
@@ -25,7 +28,9 @@ impl<D: Driver> Channel<D> {
         let mut given_back = true;
         for at in 0..self.lanes.len() {
             let Some(lane) = &mut self.lanes[at] else { continue };
-            let halted = halt(&mut lane.qm);
+            // Nobody completes anything of a server's that is gone.
+            let patience = if lost == Lost::Server { Duration::ZERO } else { PATIENCE };
+            let halted = halt(&mut lane.qm, patience);
             given_back &= halted;
             for place in 0..lane.pending.len() {
                 let Some(pending) = self.lanes[at].as_mut().and_then(|lane| lane.pending[place].take())
@@ -50,13 +55,14 @@ impl<D: Driver> Channel<D> {
     /// What is in flight is settled. Whether the device has given everything back is known.
     fn go_on_without(&mut self, lost: Lost, given_back: bool) {
         let name = &self.kept.parts.name;
-        let what = match lost {
-            Lost::Device => "the device has failed",
-            Lost::Server => "who serves the device is gone",
-            Lost::Nonsense | Lost::Child => "the device writes completions of nothing that was sent",
+        let (what, is_trusted) = match lost {
+            Lost::Device => ("the device has failed", true),
+            Lost::Server => ("who serves the device is gone", true),
+            Lost::Nonsense => ("the device writes completions of nothing that was sent", false),
+            Lost::Child => return,
         };
-        if !given_back || matches!(lost, Lost::Nonsense | Lost::Child) {
-            // There is memory that may not be ours yet, or no reason to trust another queue.
+        if !given_back || !is_trusted {
+            // What was not given back may still be written to.
             tracing::error!(
                 "device {name:?}: {what}. Its queue is not opened anew. Remedy: start this program anew"
             );
@@ -69,10 +75,9 @@ impl<D: Driver> Channel<D> {
 }
 
 /// Makes sure that the device touches nothing of a queue's requests any more. Whether that is certain.
-fn halt<E: Entry>(qm: &mut QmQueue<E>) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(5);
+fn halt<E: Entry>(qm: &mut QmQueue<E>, patience: Duration) -> bool {
     let begun = Instant::now();
-    while qm.in_flight() > 0 && begun.elapsed() < PATIENCE {
+    while qm.in_flight() > 0 && begun.elapsed() < patience {
         match qm.take() {
             Ok(Some(_)) => {}
             Ok(None) => std::thread::yield_now(),
@@ -97,12 +102,12 @@ impl<D: Driver> Drop for Channel<D> {
             return; // the file is closed, and that is all
         }
         for lane in self.lanes.iter_mut().flatten() {
-            if !halt(&mut lane.qm) {
+            if !halt(&mut lane.qm, PATIENCE) {
                 let pending = std::mem::take(&mut *lane.pending);
                 tracing::error!(
                     "{}: {} requests are the device's for ever",
                     lane.qm.info().name,
-                    pending.len()
+                    pending.iter().flatten().count()
                 );
                 std::mem::forget(pending);
                 // And the memory that it has for them.

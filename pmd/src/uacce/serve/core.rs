@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// How often it says that it lives.
 const BEAT: Duration = Duration::from_millis(20);
 /// How long an end waits for agents.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Entries that are taken from a queue before the others are looked at.
 const AT_ONCE: usize = 16;
 /// Completions that are received at once.
@@ -137,21 +137,39 @@ impl Core {
                 self.bury();
             }
             Order::Stop => {
-                self.let_agents_finish();
-                self.queues.iter_mut().flatten().for_each(Served::fail);
+                self.end();
                 return false;
             }
         }
         true
     }
 
-    /// What agents are copying ends before users hear that it is over and take their memory back. One that waits for its own process
-    /// has that to blame.
-    fn let_agents_finish(&mut self) {
+    /// Fails all queues. Each process hears of it, and takes its memory back, when its agent does not write there any more; one that
+    /// keeps its agent waiting has itself to blame.
+    fn end(&mut self) {
         let begun = Instant::now();
-        let mut agents: Vec<_> = self.tenants.iter_mut().flatten().map(|tenant| &mut tenant.agent).collect();
-        while agents.iter().any(|agent| agent.away() > 0) && begun.elapsed() < FAREWELL {
-            agents.iter_mut().for_each(|agent| while agent.recv().is_some() {});
+        loop {
+            // Queues that somebody was about to start fail as well.
+            while let Ok(order) = self.inbox.try_recv() {
+                if let Order::Add(parts, space, tenant) = order {
+                    self.add(*parts, &space, tenant);
+                }
+            }
+            let is_late = begun.elapsed() > FAREWELL;
+            let mut waits = false;
+            for queue in self.queues.iter_mut().flatten().filter(|queue| !queue.has_failed()) {
+                if let Some(tenant) = &mut self.tenants[queue.tenant] {
+                    while tenant.agent.recv().is_some() {}
+                    if tenant.agent.away() > 0 && !is_late {
+                        waits = true;
+                        continue;
+                    }
+                }
+                queue.fail();
+            }
+            if !waits {
+                return;
+            }
             std::thread::yield_now();
         }
     }

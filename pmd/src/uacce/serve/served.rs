@@ -185,6 +185,11 @@ impl Served {
         self.shared.wake();
     }
 
+    /// Whether it was said.
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
     /// Says that the server lives.
     #[inline]
     pub(super) fn beat(&self, count: u32) {

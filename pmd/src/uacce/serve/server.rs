@@ -272,6 +272,8 @@ impl Server {
     /// Fails all queues and ends the threads: who has a queue is told so, and who opens one gets `ENODEV`. Its numbers can still be
     /// asked for.
     pub fn stop(&mut self) {
+        // Each may have to wait for somebody: at the same time.
+        self.cores.iter().for_each(|core| core.tell(Order::Stop));
         self.cores.iter_mut().for_each(CoreHandle::stop);
     }
 
@@ -285,6 +287,12 @@ impl Server {
     #[must_use]
     pub fn stats(&self) -> Vec<[DeviceStats; 2]> {
         self.cores.iter().map(|core| core.engines.devices().map(Device::stats)).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

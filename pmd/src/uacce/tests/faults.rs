@@ -302,6 +302,31 @@ fn a_queue_that_comes_back_has_what_it_had() {
 }
 
 #[test]
+fn what_a_queue_has_for_its_device_is_nobodys_if_it_is_not_given_back() {
+    // Where the device finds its numbers, of each request that it does.
+    let (told, hear) = std::sync::mpsc::channel();
+    let tell = move |words: &mut [u32]| _ = told.send(u64::from(words[6]) | u64::from(words[7]) << 32);
+    let bench = Bench::new(Plan::hpre(), lying(engines::rsa(), tell));
+    let session = bench.session(sign());
+    let place = |queue: &mut dyn Queue| {
+        assert_eq!(one(queue, bench.request(session, b"message", 128)).status, Status::Ok);
+        hear.recv().unwrap()
+    };
+    let mut queue = bench.queue(4);
+    let first = place(&mut *queue);
+    drop(queue);
+    let mut queue = bench.queue(4);
+    assert_eq!(place(&mut *queue), first, "memory that was given back is used again");
+    bench.fake.hold(true);
+    queue.send(bench.request(session, b"message", 128)).unwrap();
+    bench.fake.refuse.lock().unwrap().insert(abi::PUT_Q, Errno::BUSY);
+    drop(queue);
+    bench.fake.refuse.lock().unwrap().clear();
+    bench.fake.hold(false);
+    assert_ne!(place(&mut *bench.queue(4)), first);
+}
+
+#[test]
 fn a_device_that_comes_back_as_another_one_is_not_used() {
     let bench = Bench::new(Plan::hpre(), engines::rsa());
     let session = bench.session(sign());
@@ -344,7 +369,7 @@ fn a_queue_that_is_dropped_while_its_device_is_gone_leaves_nothing() {
     let pool = desk.pool.clone();
     drop(desk);
     let begun = Instant::now();
-    // The keeper of its device is gone, too.
+    // Nor does the device's keeper.
     while fake.users() > 1 {
         assert!(begun.elapsed() < PATIENCE, "{} users", fake.users());
         std::thread::sleep(Duration::from_millis(1));
