@@ -305,7 +305,7 @@ fn a_queue_that_comes_back_has_what_it_had() {
 fn what_a_queue_has_for_its_device_is_nobodys_if_it_is_not_given_back() {
     // Where the device finds its numbers, of each request that it does.
     let (told, hear) = std::sync::mpsc::channel();
-    let tell = move |words: &mut [u32]| _ = told.send(u64::from(words[6]) | u64::from(words[7]) << 32);
+    let tell = move |words: &mut [u32]| _ = told.send(u64::from(words[4]) | u64::from(words[5]) << 32);
     let bench = Bench::new(Plan::hpre(), lying(engines::rsa(), tell));
     let session = bench.session(sign());
     let place = |queue: &mut dyn Queue| {
